@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ def check_resumed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
         from implementations.harness.prune.journal import open_journal
         from implementations.harness.train import loop
 
-        monkeypatch.setattr(loop, "EVERY", -1.0)
+        monkeypatch.setattr(loop, "EVERY", 0.0)
+        monkeypatch.setattr(loop, "SHARE", math.inf)
         function, calls = getattr(owner, name), []
 
         def run() -> tuple[Any, Any]:

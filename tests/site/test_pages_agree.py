@@ -22,7 +22,7 @@ from tools.site.board_columns import columns
 from tools.site.claim_tables import claim_tables
 from tools.site.formatting import count, number
 from tools.site.method_candidates import SIZE, candidates
-from tools.site.pages import choose, how_we_measure, llms, make
+from tools.site.pages import choose, llms, make
 from tools.site.pages.paper import SHARES
 from tools.site.replication import NOISE
 
@@ -103,14 +103,6 @@ def test_what_holds_for_some_methods_is_not_said_of_all(
         assert not found, f"{path}: {found and found[0]}"
     # These sentences say it of all implementations.
     assert all(method.records for method in real.methods.values())
-
-
-def test_pages_without_a_record_of_a_quoted_number_say_so(real: Atlas) -> None:
-    page = dict(how_we_measure.pages(real))["learn/how-we-measure.md"]
-    marked = [
-        slug for slug, method in real.methods.items() if "are not published." in method.readme
-    ]
-    assert f"On {len(marked)} of the {len(real.methods)} pages" in page
 
 
 def test_a_setting_without_a_number_at_the_top_has_no_record_anywhere(

@@ -29,7 +29,8 @@ from implementations.harness.results.files import atomic_file, remove_leftovers
 from implementations.harness.results.protocol import POINTS, Course
 from implementations.harness.train.schedule import Plan
 
-EVERY = 60.0  # seconds between saved states
+EVERY = 60.0  # seconds between saved states, at least
+SHARE = 0.05  # largest share of the time that is spent on saving
 SHOWN = 20  # steps over which the displayed loss is averaged
 
 Groups = Iterable[nn.Parameter] | Sequence[dict[str, Any]]
@@ -55,8 +56,8 @@ def optimise(
     they change into `state`, by name, so that these are saved as well. `by` constructs another
     optimiser from parameters, `lr`, `betas` and `weight_decay`; its own state is saved too.
 
-    If a journal is open, the state is saved about once a minute and at the end, and a later run
-    resumes from it. Raises `NumericsError` for a loss that is not finite and `Unavailable` if the
+    If a journal is open, the state is saved about once a minute, more rarely if it is large, and at the
+    end; a later run resumes from it. Raises `NumericsError` for a loss that is not finite and `Unavailable` if the
     disk is full.
     """
     optimizer = by(list(parameters), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
@@ -108,7 +109,8 @@ class SavedState:
         self.trained, self.optimizer, self.state = trained, optimizer, state
         self.book = journal()
         self.path = self.book.state_file(self.book.begin())
-        self.begun = self.saved = time.monotonic()
+        self.begun = time.monotonic()
+        self.due = self.begun + EVERY
         self.before = 0.0
         """Seconds of training in killed runs."""
 
@@ -137,8 +139,9 @@ class SavedState:
         return losses
 
     def save(self, losses: list[float], last: bool) -> None:
-        """Save the state if the last save is long ago or after the `last` step."""
-        if self.path is None or not (last or time.monotonic() - self.saved > EVERY):
+        """Save the state if it is due, and after the `last` step."""
+        started = time.monotonic()
+        if self.path is None or not (last or started >= self.due):
             return
         content = {
             "trained": [tensor.detach() for tensor in self.trained],
@@ -146,10 +149,11 @@ class SavedState:
             "optimizer": self.optimizer.state_dict(),
             "generators": _generators(self.trained),
             "losses": losses,
-            "seconds": self.before + time.monotonic() - self.begun,
+            "seconds": self.before + started - self.begun,
         }
         _write(self.path, content)
-        self.saved = time.monotonic()
+        ended = time.monotonic()
+        self.due = ended + max(EVERY, (ended - started) / SHARE)
 
 
 def _read(path: Path) -> Any:

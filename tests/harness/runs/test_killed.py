@@ -62,7 +62,7 @@ REAL = {
     "training": {"text": "c4", "length": 64, "reserve": 1},
     "evaluations": [{"text": "wikipedia", "length": 64, "windows": 1}],
 }
-OFTEN = "from implementations.harness.train import loop; loop.EVERY = -1.0\n"
+OFTEN = "from implementations.harness.train import loop; loop.EVERY, loop.SHARE = 0.0, 1e9\n"
 slow = [pytest.mark.slow, pytest.mark.model]
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -63,7 +66,8 @@ class RandomModel:
 @pytest.fixture
 def saved_every_step(monkeypatch) -> Iterator[None]:
     """Save the state after every step."""
-    monkeypatch.setattr(loop, "EVERY", -1.0)
+    monkeypatch.setattr(loop, "EVERY", 0.0)
+    monkeypatch.setattr(loop, "SHARE", math.inf)
     return
 
 
@@ -159,9 +163,16 @@ def test_saves_state_at_the_end_and_at_intervals(tmp_path: Path, monkeypatch):
     with open_journal(tmp_path / ".one"):
         RandomModel().run()
         assert written == [9]
-        monkeypatch.setattr(loop, "EVERY", -1.0)
+        monkeypatch.setattr(loop, "EVERY", 0.0)
+        monkeypatch.setattr(loop, "SHARE", math.inf)
         RandomModel().run()
-    assert written[1:] == list(range(1, 10))
+        assert written[1:] == list(range(1, 10))
+        # After a save that took a second, the next one waits for twenty.
+        clock = iter(float(second) for second in itertools.count())
+        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=clock.__next__))
+        monkeypatch.setattr(loop, "SHARE", 0.05)
+        RandomModel().run()
+    assert written[10:] == [1, 9]
 
 
 @pytest.mark.usefixtures("saved_every_step")

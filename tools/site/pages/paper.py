@@ -128,18 +128,24 @@ def _page(
     )
 
 
-def headline(method: Method, atlas: Atlas) -> tuple[Ranking, dict[str, Answer | None]] | None:
-    """Return the first board with a result at one of `SHARES`, and the results there.
+def headline(method: Method, atlas: Atlas) -> dict[str, tuple[Ranking, Answer] | None]:
+    """Return for each of `SHARES` the first board with a result of the method, and that result.
 
     A share that was not measured has None; patterns that the method does not support are left out.
     """
+    rankings = [Ranking(board, atlas) for board in atlas.boards]
     shares = [share for share in SHARES if ":" not in share or method.supports(share)]
-    for board in atlas.boards:
-        ranking = Ranking(board, atlas)
-        answers = {share: ranking.answer(method.slug, share) for share in shares}
-        if any(answers.values()):
-            return ranking, answers
-    return None
+    return {
+        share: next(
+            (
+                (ranking, answer)
+                for ranking in rankings
+                if (answer := ranking.answer(method.slug, share))
+            ),
+            None,
+        )
+        for share in shares
+    }
 
 
 def citation_tags(slug: str, paper: Paper, atlas: Atlas) -> str:

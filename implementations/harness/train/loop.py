@@ -56,9 +56,9 @@ def optimise(
     they change into `state`, by name, so that these are saved as well. `by` constructs another
     optimiser from parameters, `lr`, `betas` and `weight_decay`; its own state is saved too.
 
-    If a journal is open, the state is saved about once a minute, more rarely if it is large, and at the
-    end; a later run resumes from it. Raises `NumericsError` for a loss that is not finite and `Unavailable` if the
-    disk is full.
+    If a journal is open, the state is saved about once a minute, more rarely if it is large, and at
+    the end; a later run resumes from it. Raises `NumericsError` for a loss that is not finite and
+    `Unavailable` if the disk is full.
     """
     optimizer = by(list(parameters), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
     largest = [group["lr"] for group in optimizer.param_groups]

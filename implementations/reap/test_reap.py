@@ -212,7 +212,7 @@ def test_refuses_to_leave_fewer_experts_than_a_token_uses():
 
 
 def test_refuses_dense_models_and_uneven_blocks():
-    with pytest.raises(BadInput, match="reap does not support llama: it has no experts"):
+    with pytest.raises(BadInput, match="reap does not support llama: the model has no experts"):
         REAP().check(tiny_model("llama"), random_tokens())
     model = tiny_model("mixtral")
     keep_experts(model.blocks[0], range(5))

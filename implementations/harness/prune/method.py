@@ -117,12 +117,12 @@ class Capabilities(BaseModel):
         removes_experts = "experts" in self.granularity
         if family.experts and not removes_experts:
             return (
-                "it is not tested on mixtures of experts, most of whose weights are not in linear "
-                "layers; remove whole experts, for instance with `atlas run reap`"
+                "the method is not tested on mixtures of experts, most of whose weights are not in "
+                "linear layers; remove whole experts, for instance with `atlas run reap`"
             )
         if removes_experts and not family.experts:
             mixtures = ", ".join(one.name for one in FAMILIES.values() if one.experts)
-            return f"it has no experts; use a model of one of these families: {mixtures}"
+            return f"the model has no experts; use a model of one of these families: {mixtures}"
         return self.refuses.get(family.name, "")
 
     @property

@@ -48,7 +48,7 @@ class REAP(ExpertMethod):
     """Keep super experts: those of the first blocks with the largest activations of all."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Score all experts on the dense model, then remove; return the scores and what is left."""
+        """Score all experts on the dense model, then remove; return scores and numbers left."""
         tallies: dict[int, Tally] = {}
         for block in walk(model, calibration, edits=False):
             if block.experts:

@@ -63,7 +63,7 @@ class CFSP(UnitMethod):
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Also check that the multiple divides every width."""
-        super().check(model, calibration)
+        self.check_family(model)
         for block in model.blocks:
             channels = block.feed_forward.channels
             if channels % self.together(model):
@@ -71,6 +71,7 @@ class CFSP(UnitMethod):
                     f"multiple {self.multiple} does not divide the {channels} channels of block "
                     f"{block.index}; choose a divisor, or omit the setting"
                 )
+        super().check(model, calibration)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Measure angles and scores in one pass of the dense model, then prune every block."""

@@ -272,9 +272,7 @@ class Method(BaseModel, ABC):
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Check model and calibration before any work; raises `BadInput` or `NumericsError`."""
-        reason = self.capabilities.refusal(model.family)
-        if reason:
-            raise BadInput(f"{self.slug()} does not support {model.family.name}: {reason}")
+        self.check_family(model)
         if any(rotated(block) for block in model.blocks):
             raise BadInput(
                 f"{self.slug()} does not support {model.name}, because its residual stream was "
@@ -290,6 +288,12 @@ class Method(BaseModel, ABC):
             require_whole_model(model, self.slug())
         count_weights(model, DAMAGED)
         self._check_calibration(model, calibration)
+
+    def check_family(self, model: LanguageModel) -> None:
+        """Raise `BadInput` with the reason if the method does not support the model's family."""
+        reason = self.capabilities.refusal(model.family)
+        if reason:
+            raise BadInput(f"{self.slug()} does not support {model.family.name}: {reason}")
 
     def apply(
         self, model: LanguageModel, calibration: Tokens | None = None, seed: int = 0

@@ -49,12 +49,15 @@ def split(
 
     Raises `BadInput` for another family and for a number that does not divide the channels.
     """
-    channels = model.blocks[0].feed_forward.channels if model.family.name == "llama" else 0
-    if not channels or channels % experts or not 0 < top_k <= experts:
+    if model.family.name != "llama":
+        raise BadInput(f"{model.name} is a {model.family.name} model; only a Llama can be split")
+    channels = model.blocks[0].feed_forward.channels
+    if channels % experts:
         raise BadInput(
-            f"cannot split the {channels} channels of a {model.family.name} model into {experts} "
-            f"experts of which {top_k} are chosen; use a Llama and a number that divides them"
+            f"`experts` must divide the {channels} channels of {model.name}, got {experts}"
         )
+    if not 0 < top_k <= experts:
+        raise BadInput(f"`top_k` must be between 1 and {experts}, got {top_k}")
     shared: dict[str, Any] = {name: getattr(model.config, name, None) for name in SHARED}
     config = MixtralConfig(
         **shared,

@@ -65,8 +65,13 @@ def test_groups_are_balanced_and_hold_similar_rows():
 
 
 @pytest.mark.parametrize(
-    ("family", "experts", "top_k"), [("qwen2", 8, 2), ("llama", 7, 2), ("llama", 8, 9)]
+    ("family", "experts", "top_k", "problem"),
+    [
+        ("qwen2", 8, 2, "only a Llama can be split"),
+        ("llama", 7, 2, "`experts` must divide the 48 channels of tiny-llama, got 7"),
+        ("llama", 8, 9, "`top_k` must be between 1 and 8, got 9"),
+    ],
 )
-def test_refuses_other_families_and_numbers(family, experts, top_k):
-    with pytest.raises(BadInput, match="cannot split the"):
+def test_refuses_other_families_and_numbers(family, experts, top_k, problem):
+    with pytest.raises(BadInput, match=problem):
         split(tiny_model(family), random_tokens(), experts, top_k)

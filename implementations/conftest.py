@@ -37,8 +37,7 @@ class Contract(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
         from implementations.harness import get
         from implementations.harness.contract.cases import cases
-        from implementations.harness.contract.tiny import MODEL_TYPES
-        from tests.selection import QUICK
+        from tests.selection import is_further_family
 
         method = get(self.path.stem)
         if method.missing:
@@ -46,7 +45,7 @@ class Contract(pytest.File):
             return
         for case in cases(method):
             item = ContractCase.from_parent(self, name=f"contract::{case.name}", case=case)
-            if case.family in MODEL_TYPES and case.family not in QUICK:
+            if is_further_family(case.family):
                 item.add_marker("full")
             yield item
 

@@ -179,6 +179,7 @@ STATED = {
         "last_temperature": 0.05,
         "reward": 1e-5,
     },
+    "naee": {"search": "exhaustive", "progressive": False},
     "osscar": {  # the released scripts
         "sparsity": 0.5,
         "channels_at_once": 10,
@@ -192,6 +193,7 @@ STATED = {
     "pbs2p": {"group": 8, "block_size": 128},
     "prunellm": {"probes": 128},
     "prunerzero": {"sparsity": 0.5, "norm": "l2", "formula": RELEASED},
+    "reap": {"score": "reap", "protect": False},
     "ria": {"exponent": 0.5, "compare": "matrix"},
     "sleb": {"early": 1, "late": 1},
     "slicegpt": {"multiple": 8},

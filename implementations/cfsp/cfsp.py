@@ -63,6 +63,7 @@ class CFSP(UnitMethod):
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Also check that the multiple divides every width."""
+        self.check_family(model)
         for block in model.blocks:
             channels = block.feed_forward.channels
             if channels % self.together(model):

@@ -7,6 +7,7 @@ from .errors import (
     Unavailable as Unavailable,
 )
 from .measure.perplexity import perplexity as perplexity, split_perplexity as split_perplexity
+from .model.experts import Experts as Experts
 from .model.execution import replaced_forward as replaced_forward
 from .model.loading import load_model as load_model
 from .model.modeling_pruned import set_stream_matrix as set_stream_matrix
@@ -18,14 +19,17 @@ from .model.stream_rotation import (
 from .model.surgery import (
     add_bias as add_bias,
     keep_channels as keep_channels,
+    keep_experts as keep_experts,
     keep_kv_groups as keep_kv_groups,
     keep_units as keep_units,
     remove_blocks as remove_blocks,
     remove_units as remove_units,
+    set_expert_count as set_expert_count,
 )
 from .model.units import (
     Cut as Cut,
     cuts as cuts,
+    experts_left as experts_left,
     Kind as Kind,
     unit_costs as unit_costs,
     widths_left as widths_left,
@@ -69,6 +73,7 @@ from .prune.block_training import (
     outputs as outputs,
     run_with as run_with,
 )
+from .prune.expert_method import ExpertMethod as ExpertMethod, Routed as Routed, routed as routed
 from .prune.masked import masked as masked
 from .prune.method import (
     Capabilities as Capabilities,

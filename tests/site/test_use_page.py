@@ -125,7 +125,7 @@ def test_saved_models_load_as_the_page_says(slug: str, tmp_path: Path) -> None:
     assert (said == "nothing") == (method.capabilities.when == "input-dependent")
     if said == "nothing":
         return
-    model = tiny_model("llama", blocks=4)
+    model = tiny_model(helpers.first_family(method), blocks=4)
     (share,) = helpers.shares(method, model, 0.5)
     helpers.apply(method, model, sparsity=share)
     save(model, tmp_path / "pruned")

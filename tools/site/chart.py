@@ -22,7 +22,7 @@ from implementations.harness.results.record import NO_SPEED_UP
 from tools.site.addresses import record_address
 from tools.site.formatting import number, seconds
 
-SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down")
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
 # The same marks as paths in a box of 12 by 12 around the origin, for the key beside the chart.
 MARKS = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z",
@@ -31,6 +31,7 @@ MARKS = (
     "M0 -5L5 4H-5Z",
     "M-5 -2H-2V-5H2V-2H5V2H2V5H-2V2H-5Z",
     "M0 5L5 -4H-5Z",
+    "M5 0L-4 -5V5Z",
 )
 
 # Colours are variables of the style sheet, so the SVG follows the light or dark scheme.

@@ -9,8 +9,8 @@ from tools.site.atlas import Atlas, Method
 from tools.site.paper_facts import words_of
 
 WEIGHTS = frozenset({"unstructured", "semi-structured"})
-SAME_SHAPE = WEIGHTS | {"blocks"}
-"""Granularities that keep the shape of every decoder layer."""
+STOCK_SHAPE = WEIGHTS | {"blocks", "experts"}
+"""Granularities that keep the shape of every decoder layer, or change all in the same way."""
 CUSTOM_SHAPE = frozenset({"hidden", "value-dims", "rotary-pairs"})
 """Granularities whose result no configuration of transformers describes."""
 PER_INPUT = frozenset({"per-prompt", "per-token"})
@@ -29,6 +29,12 @@ def share(method: Method) -> str:
     return f"--sparsity {0.5 if WEIGHTS & granularity(method) else 0.2}"
 
 
+def trial(method: Method) -> str:
+    """Return example options of a first run; to remove experts, they include a model with some."""
+    mixture = " --model my-mixture" if "experts" in granularity(method) else ""
+    return f"{share(method)}{mixture}"
+
+
 def reloading(method: Method, paper: Paper) -> str:
     """Return how transformers loads the saved model.
 
@@ -38,7 +44,7 @@ def reloading(method: Method, paper: Paper) -> str:
     """
     if only_per_input(paper):
         return "nothing"
-    if granularity(method) <= SAME_SHAPE:
+    if granularity(method) <= STOCK_SHAPE:
         # DenoiseRotator adds matrices, although its layers keep their shapes.
         return "code" if "set_stream_matrix" in method.source.code else "plain"
     return "code" if granularity(method) & CUSTOM_SHAPE else "alike"

@@ -12,9 +12,16 @@ from typing import Any
 
 from implementations.harness.contract import budgets, prompts, pruned_model, refusals, side_effects
 from implementations.harness.contract.clause import CLAUSES, Clause
-from implementations.harness.contract.helpers import PATTERNS, pruned_logits, takes_patterns
-from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
+from implementations.harness.contract.helpers import (
+    PATTERNS,
+    families_of,
+    first_family,
+    pruned_logits,
+    takes_patterns,
+)
+from implementations.harness.contract.tiny import MIXTURE_TYPES, MODEL_TYPES, tiny_model
 from implementations.harness.errors import AtlasError
+from implementations.harness.model.view import FAMILIES
 from implementations.harness.prune.method import Method
 from implementations.harness.prune.registry import get
 
@@ -44,12 +51,10 @@ class Case:
 
 def cases(method: type[Method]) -> Iterator[Case]:
     """Yield the cases that cover the method according to its capabilities."""
-    refused = set(method.capabilities.refuses)
-    families = {
-        "supported": [family for family in MODEL_TYPES if family not in refused],
-        "refused": [family for family in MODEL_TYPES if family in refused],
-        "unknown": [UNKNOWN],
-    }
+    families: dict[str, list[str]] = {"supported": [], "refused": [], "unknown": [UNKNOWN]}
+    for family, model_type in (MODEL_TYPES | MIXTURE_TYPES).items():
+        refused = method.capabilities.refusal(FAMILIES[model_type])
+        families["refused" if refused else "supported"].append(family)
     for clause in CLAUSES:
         if clause.of(method):
             for family in families[clause.families]:
@@ -59,18 +64,19 @@ def cases(method: type[Method]) -> Iterator[Case]:
 def support(slug: str) -> dict[str, Any]:
     """Run the method on every family, KV layout and pattern and return the results, as for JSON.
 
+    The families are mixtures of experts for a method that removes experts, and else the others.
     Each value is "supported" or the error message. Raises `BadInput` for a method that is not
     written yet.
     """
     method = get(slug)
     method.configure()
-    families = {family: outcome_of(method, family) for family in MODEL_TYPES}
+    families = {family: outcome_of(method, family) for family in families_of(method)}
+    first = first_family(method)
     layouts = {
-        name: outcome_of(method, "llama", num_key_value_heads=heads)
-        for name, heads in HEADS.items()
+        name: outcome_of(method, first, num_key_value_heads=heads) for name, heads in HEADS.items()
     }
     patterns = {
-        text: outcome_of(method, "llama", settings={"pattern": text})
+        text: outcome_of(method, first, settings={"pattern": text})
         for text in PATTERNS
         if takes_patterns(method)
     }

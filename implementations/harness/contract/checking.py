@@ -54,6 +54,7 @@ ADVICE = {
     "blocks_are_opened_one_at_a_time": "use weights only inside `walk` or `model.visit()`",
     "slicing_equals_masking": "remove units with `remove_units`, `keep_channels`, "
     "`keep_kv_groups` or `remove_blocks`, and declare other changes in `Capabilities(changes=...)`",
+    "remaining_experts_are_unchanged": "remove experts with `ExpertMethod.keep` or `keep_experts`",
     "half_precision_works": "compute scores in fp32 and write weights back in the model's dtype",
     "reloads_with_the_same_logits": "change shapes only by the functions of the harness, which "
     "saving understands",

@@ -8,7 +8,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.contract.tiny import (
+    MIXTURE_TYPES,
+    MODEL_TYPES,
+    random_tokens,
+    tiny_model,
+)
 from implementations.harness.data.tokens import Calibration, Stream, Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.view import LanguageModel
@@ -20,6 +25,21 @@ PATTERNS = ("1:4", "2:4", "4:8")
 def takes_patterns(method: type[Method]) -> bool:
     """Return whether the method supports N:M patterns."""
     return "semi-structured" in method.capabilities.granularity
+
+
+def removes_experts(method: type[Method]) -> bool:
+    """Return whether the method removes experts, and so needs a mixture."""
+    return "experts" in method.capabilities.granularity
+
+
+def families_of(method: type[Method]) -> dict[str, str]:
+    """Return the model types by family on which the method is tested: dense models, or mixtures."""
+    return MIXTURE_TYPES if removes_experts(method) else MODEL_TYPES
+
+
+def first_family(method: type[Method]) -> str:
+    """Return the family for tests that need only one: llama, or mixtral to remove experts."""
+    return next(iter(families_of(method)))
 
 
 def reads_text(method: type[Method]) -> bool:

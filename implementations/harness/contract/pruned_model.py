@@ -20,6 +20,7 @@ from implementations.harness.contract.helpers import (
     logits,
     pruned,
     reads_text,
+    removes_experts,
     same,
     shares,
 )
@@ -28,8 +29,9 @@ from implementations.harness.errors import NumericsError
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.modeling_pruned import held_indices
 from implementations.harness.model.saving import save
-from implementations.harness.model.units import NAMES, Weights, count_weights
+from implementations.harness.model.units import NAMES, Weights, count_weights, weights_of
 from implementations.harness.model.view import Block, LanguageModel
+from implementations.harness.prune.masked import masked
 from implementations.harness.prune.method import Method, Place
 
 
@@ -74,13 +76,16 @@ def batch_size_does_not_matter(method: type[Method], family: str) -> None:
         pruned(method, family, calibration=calibration_for(method, batch_size=size))
         for size in (1, 8)
     )
-    for (block, role, a), (_, _, b) in zip(one.linears(), eight.linears(), strict=True):
-        where = f"block {block.index}, {role}"
-        assert a.weight.shape == b.weight.shape, where
-        agree = (a.weight == 0) == (b.weight == 0)
-        assert agree.float().mean() >= 0.999 if agree.numel() else True, where
-        if bool(agree.all()):
-            assert relative_error(a.weight, b.weight) <= 1e-4, where
+    for block, other in zip(one.blocks, eight.blocks, strict=True):
+        weights, others = weights_of(block), weights_of(other)
+        assert weights.keys() == others.keys()
+        for name, a in weights.items():
+            where, b = f"block {block.index}, {name}", others[name]
+            assert a.shape == b.shape, where
+            agree = (a == 0) == (b == 0)
+            assert agree.float().mean() >= 0.999 if agree.numel() else True, where
+            if bool(agree.all()):
+                assert relative_error(a, b) <= 1e-4, where
 
 
 @clause("methods that train", when=lambda method: method.capabilities.trains is not None)
@@ -108,7 +113,7 @@ def blocks_are_opened_one_at_a_time(method: type[Method], family: str) -> None:
 @clause(
     "methods that remove units and do not change the other weights",
     when=lambda method: (
-        set(NAMES) >= set(method.capabilities.granularity)
+        set(NAMES) - {"experts"} >= set(method.capabilities.granularity)
         and method.capabilities.changes == ("linears",)
         and method.capabilities.trains != "weights"
     ),
@@ -116,17 +121,47 @@ def blocks_are_opened_one_at_a_time(method: type[Method], family: str) -> None:
 def slicing_equals_masking(method: type[Method], family: str) -> None:
     """The smaller model computes the same as the large one with the removed parts masked."""
     model = tiny_model(family, blocks=4)
-    masked = copy.deepcopy(model)
+    silenced = copy.deepcopy(model)
     originals = [block.module for block in model.blocks]
     apply(method, model, sparsity=shares(method, model, 0.3)[0])
     survivors = [originals.index(block.module) for block in model.blocks]
-    for index, block in enumerate(masked.blocks):
+    for index, block in enumerate(silenced.blocks):
         if index in survivors:
             mask_like(model.blocks[survivors.index(index)], block)
         else:  # mask the block by masking its outputs
             for linear in (block.attention.o, block.feed_forward.down):
                 silence(linear)
-    assert torch.allclose(logits(model), logits(masked), rtol=1e-4, atol=1e-4)
+    assert torch.allclose(logits(model), logits(silenced), rtol=1e-4, atol=1e-4)
+
+
+@clause("methods that remove experts", when=removes_experts)
+def remaining_experts_are_unchanged(method: type[Method], family: str) -> None:
+    """The remaining experts keep their weights and order, and compute as if others were masked.
+
+    Every block with experts loses equally many, and no other weight changes.
+    """
+    model = tiny_model(family, blocks=4)
+    dense = copy.deepcopy(model)
+    apply(method, model, sparsity=shares(method, model, 0.3)[0])
+    removed = []
+    for small, large in zip(model.blocks, dense.blocks, strict=True):
+        for role, linear in small.linears().items():
+            unchanged = torch.equal(linear.weight, large.linears()[role].weight)
+            assert unchanged, f"block {small.index}, {role} changed"
+        if small.experts and large.experts:
+            assert small.experts.count == model.config.num_experts
+            places = [
+                positions(kept, weight.detach())
+                for kept, weight in zip(
+                    small.experts.weights().values(), large.experts.weights().values(), strict=True
+                )
+            ]
+            assert places[0] == places[1] == places[2] == sorted(set(places[0]))
+            removed.append(torch.ones(large.experts.count, dtype=torch.bool))
+            removed[-1][places[0]] = False
+    assert any(bool(lost.any()) for lost in removed)
+    with masked(dense, torch.cat(removed), "experts"):
+        assert torch.allclose(logits(model), logits(dense), rtol=1e-4, atol=1e-4)
 
 
 @clause()
@@ -249,6 +284,13 @@ def mask_like(small: Block, large: Block) -> None:
                 weight[:, kept] = narrow[role].weight
                 if narrow[role].bias is not None:
                     wide[role].bias = nn.Parameter(narrow[role].bias.clone())
+
+
+def positions(narrow: Tensor, wide: Tensor) -> list[int]:
+    """Return the index in `wide` of each slice of `narrow`, compared by value."""
+    equal = (wide[:, None] == narrow[None]).flatten(2).all(dim=-1)  # [wide, narrow]
+    assert bool(equal.any(dim=0).all()), "the weights of an expert changed"
+    return equal.int().argmax(dim=0).tolist()
 
 
 def rows_left(narrow: nn.Linear, wide: nn.Linear) -> Tensor:

@@ -30,14 +30,21 @@ SHAPE: dict[str, Any] = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
-MODEL_TYPES = {family.name: model_type for model_type, family in FAMILIES.items()}
+TYPES = {family.name: model_type for model_type, family in FAMILIES.items()}
+MODEL_TYPES = {name: kind for name, kind in TYPES.items() if not FAMILIES[kind].experts}
+"""The model types of dense families, by the family's name."""
+MIXTURE_TYPES = {name: kind for name, kind in TYPES.items() if FAMILIES[kind].experts}
+"""The model types of mixtures of experts, by the family's name."""
 
 
 def tiny_config(family: str, **overrides: Any) -> PreTrainedConfig:
     """Return the configuration of a tiny two-block model of `family`, changed by `overrides`."""
-    model_type = MODEL_TYPES[family]
+    model_type = (MODEL_TYPES | MIXTURE_TYPES)[family]
     shape = SHAPE | dict(FAMILIES[model_type].tiny) | overrides
-    shape[FAMILIES[model_type].channels] = shape.pop("intermediate_size")
+    channels = shape.pop("intermediate_size")
+    shape[FAMILIES[model_type].channels] = channels
+    if FAMILIES[model_type].experts:
+        shape["intermediate_size"] = channels  # also of blocks without experts
     blocks = shape["num_hidden_layers"]
     for name in PER_BLOCK:
         if name in shape:  # repeated for all blocks
@@ -63,9 +70,9 @@ def tiny_model(
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in hf.parameters():  # the default initialisation is almost zero
-                if parameter.ndim == 2:
+                if parameter.ndim >= 2:
                     noise = torch.randn(parameter.shape, generator=generator)
-                    parameter.copy_(noise / parameter.shape[1] ** 0.5)
+                    parameter.copy_(noise / parameter.shape[-1] ** 0.5)
                 else:  # norms and biases
                     parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         for parameter in hf.parameters():  # not the rotary buffers, which stay fp32 in any model

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
-from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.measure.perplexity import (
@@ -79,7 +79,7 @@ class DensePredictions:
         ids = tokens.ids[windows, positions].to(model.accelerator)
         hidden = self.states[tokens.sha256][windows, positions].to(model.accelerator)
         with self.lent_to(model):
-            output = BaseModelOutputWithPast(last_hidden_state=hidden)
+            output = MoeModelOutputWithPast(last_hidden_state=hidden)  # right for all families
             return head(model, ids, output, slice(0, ids.shape[1]))
 
     def compare(

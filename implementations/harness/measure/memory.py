@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from implementations.harness.model.execution import trim_memory
+from implementations.harness.model.experts import TENSORS
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.results.record import Footprint, Peak
 
@@ -170,8 +171,18 @@ def footprint(model: LanguageModel, bits: float | None = None, unused: int = 0) 
         parameters=sum(p.numel() for p in parameters),
         nonzero=sum(int(torch.count_nonzero(p)) for p in _open_parameters(model)),
         bytes=sum(tensor.nbytes for tensor in (*parameters, *indices)),
-        macs=sum(linear.weight.numel() for linear in linears) - unused,
+        macs=sum(linear.weight.numel() for linear in linears) + _routed(model) - unused,
         bits=bits,
+    )
+
+
+def _routed(model: LanguageModel) -> int:
+    """Return the multiplications for each token of the routers and of the experts they choose."""
+    mixtures = [block.experts for block in model.blocks if block.experts]
+    return sum(
+        experts.top_k * weight[0].numel() if name in TENSORS else weight.numel()
+        for experts in mixtures
+        for name, weight in experts.weights().items()
     )
 
 

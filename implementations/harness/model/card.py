@@ -13,7 +13,7 @@ import yaml
 from implementations.harness.download.embedded import MODEL_ALIAS
 from implementations.harness.model.modeling_pruned import FEATURES, INDICES, held_indices
 from implementations.harness.model.units import residual_widths, rotations
-from implementations.harness.model.view import LanguageModel
+from implementations.harness.model.view import Block, LanguageModel
 
 HUB_NAMES = {MODEL_ALIAS: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
@@ -80,7 +80,7 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 def _shapes(model: LanguageModel) -> str:
     rows = [
         f"| {block.index} | {block.attention.heads} | {block.attention.kv_heads} "
-        f"| {block.feed_forward.channels} |"
+        f"| {_feed_forward(block)} |"
         for block in model.blocks
     ]
     head = "| block | query heads | key/value heads | feed-forward channels |\n|---|---|---|---|"
@@ -93,6 +93,14 @@ def _shapes(model: LanguageModel) -> str:
         items = list(lines)
         parts += ["", heading, "", *items] if items else []
     return "\n".join(parts)
+
+
+def _feed_forward(block: Block) -> str:
+    experts = block.experts
+    if experts is None:
+        return str(block.feed_forward.channels)
+    channels = experts.weights()["down_proj"].shape[2]
+    return f"{experts.count} experts of {channels}, {experts.top_k} for each token"
 
 
 def _stream(model: LanguageModel) -> Iterator[str]:

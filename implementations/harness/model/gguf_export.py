@@ -41,10 +41,15 @@ TYPES = {
 """Number formats of the matrices; vectors are always float32."""
 EXPORTED = ("llama", "mistral", "qwen2")
 """Model types whose blocks are those of Llama, with or without biases."""
+MIXTURES = "the export does not write experts"
 REASONS = {
     "qwen3": "llama.cpp has no blocks of different widths that normalise queries and keys",
     "gemma3_text": "llama.cpp has no blocks of different widths with the norms of Gemma 3",
     "opt": "llama.cpp does not know its architecture",
+    "mixtral": MIXTURES,
+    "olmoe": MIXTURES,
+    "qwen3_moe": MIXTURES,
+    "qwen2_moe": MIXTURES,
 }
 ROPES = ("default", "linear", "llama3")
 UNITS = "export the result of a method that removes whole KV groups, channels or layers"

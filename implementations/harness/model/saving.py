@@ -108,7 +108,9 @@ def _stock_twin(model: LanguageModel) -> PreTrainedModel | None:
     return twin
 
 
-def _pruned_twin(model: LanguageModel) -> PreTrainedModel:
+def _pruned_twin(model: LanguageModel) -> PreTrainedModel | None:
+    if model.family.experts:  # all blocks of a mixture have the same number of experts
+        return None
     config = _changed(model.config, {SHAPES: [block_shape(block) for block in model.blocks]})
     twin: PreTrainedModel = model_class(config)._from_config(config, dtype=model.dtype)
     return twin
@@ -146,7 +148,12 @@ def block_shape(block: Block) -> dict[str, Any]:
 
 
 def _uniform_numbers(model: LanguageModel) -> dict[str, int] | None:
-    """Return the head and channel counts by their stock names, or None if blocks differ."""
+    """Return the head and channel counts by their stock names, or None if blocks differ.
+
+    Mixtures keep those of their configuration, which has the number of experts as well.
+    """
+    if model.family.experts:
+        return {}
     counts = {
         (
             block.attention.heads,

@@ -44,7 +44,7 @@ from implementations.harness.model.saving import (
     resolve_output_folder,
     write_beside_weights,
 )
-from implementations.harness.model.view import Block, LanguageModel, family_of
+from implementations.harness.model.view import FAMILIES, Block, LanguageModel, family_of
 from implementations.harness.progress import track
 from implementations.harness.results.files import disk_errors_explained, short_path
 
@@ -187,6 +187,11 @@ def open_streamed(
     wanted = parse_dtype(dtype)
     origin = locate(source)
     config = configuration(origin.folder)
+    if FAMILIES[config.model_type].experts:
+        raise BadInput(
+            f"--stream does not support {FAMILIES[config.model_type].name}, because its files hold "
+            "every expert on its own; leave it out"
+        )
     files = _names(weight_files(origin.folder))
     loaded = load_tokenizer(origin.folder, config.vocab_size) if tokenizer else None
     with init_empty_weights(include_buffers=False), quiet():

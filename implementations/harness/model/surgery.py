@@ -51,6 +51,8 @@ def keep_units(block: Block, kind: Kind, keep: Units) -> None:
         keep_kv_groups(block.attention, keep)
     elif kind == "channels":
         keep_channels(block.feed_forward, keep)
+    elif kind == "experts":
+        keep_experts(block, keep)
     elif kind == "sublayers":
         outputs = block.attention.o, block.feed_forward.down
         kept = chosen(keep, len(outputs), NAMES[kind]).tolist()
@@ -87,6 +89,44 @@ def keep_channels(feed_forward: FeedForward, keep: Units) -> None:
     of down, or zero. Raises `BadInput` for a channel that does not exist.
     """
     _cut(shrink, channel_cuts(feed_forward), keep, NAMES["channels"])
+
+
+def keep_experts(block: Block, keep: Units) -> None:
+    """Remove all routed experts of a block except `keep`, with their rows of the router.
+
+    `keep` has expert indices or is a boolean mask `[experts]`; the order does not change. Call
+    `set_expert_count` when all blocks have the same number. Raises `BadInput` for an expert that
+    does not exist, and if the router would choose more experts for a token than remain.
+    """
+    experts = block.experts
+    if experts is None:
+        raise BadInput(f"block {block.index} has no experts; remove other units")
+    kept = chosen(keep, experts.count, NAMES["experts"])
+    if len(kept) < experts.top_k:
+        raise BadInput(
+            f"{len(kept)} experts would remain in block {block.index}, which uses {experts.top_k} "
+            "for each token; keep at least as many"
+        )
+    for weight in experts.weights().values():
+        weight.data = weight.data.index_select(0, kept.to(weight.device))
+        weight.grad = None
+    for module in (experts.router, experts.module):
+        module.num_experts = len(kept)  # type: ignore[assignment]
+
+
+def set_expert_count(model: LanguageModel) -> None:
+    """Write the number of experts that all blocks with experts have to the configuration.
+
+    Raises `BadInput` if the blocks differ, which no configuration can express.
+    """
+    counts = {block.experts.count for block in model.blocks if block.experts}
+    if len(counts) != 1:
+        raise BadInput(
+            f"the blocks have {sorted(counts)} experts, but a configuration has one number for all "
+            "blocks; keep equally many in every block"
+        )
+    # The configurations of all families know this name. The model uses its copy in a loss.
+    model.config.num_experts = model.hf.num_experts = counts.pop()
 
 
 def remove_units(model: LanguageModel, removed: Tensor) -> dict[str, list[int]]:

@@ -1,20 +1,22 @@
 """The units that structured methods remove, and their costs in weights.
 
 This module defines which rows and columns of which linear layers belong to a unit. Surgery removes
-them and costs count them. Budgets count the weights of the linear layers inside decoder blocks.
+them and costs count them. Budgets count the weights of the linear layers inside decoder blocks, and
+those of experts and routers.
 
 Removing KV groups and channels makes a layer smaller. Query heads, value dimensions and rotary
 pairs are removed inside a layer that keeps its width (`IndexedLinear`), so the remaining units keep
 their indices. The same holds for the dimensions of the residual stream that an attention or a
 feed-forward part reads (inputs) or writes (outputs): each part can lose different ones, and the
 stream keeps its width. The two sublayers of a block are its attention and its feed-forward part, in
-this order.
+this order. An expert consists of its slices of the tensors with the weights of all experts, and of
+its row of the router.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +35,7 @@ Kind = Literal[
     "attention-outputs",
     "feed-forward-inputs",
     "feed-forward-outputs",
+    "experts",
     "sublayers",
     "blocks",
 ]
@@ -47,9 +50,13 @@ NAMES: dict[str, str] = {
     "attention-outputs": "attention output",
     "feed-forward-inputs": "feed-forward input",
     "feed-forward-outputs": "feed-forward output",
+    "experts": "expert",
     "sublayers": "sublayer",
     "blocks": "block",
 }
+
+UNCUT = ("experts", "sublayers", "blocks")
+"""Kinds of units that are not rows and columns of linear layers."""
 
 
 class Cut(NamedTuple):
@@ -169,7 +176,7 @@ def cuts(block: Block, kind: Kind) -> list[Cut]:
         "rotary-pairs": rotary_pair_cuts,
     }
     if kind not in of_attention:
-        known = ", ".join(name for name in NAMES if name not in ("sublayers", "blocks"))
+        known = ", ".join(name for name in NAMES if name not in UNCUT)
         raise BadInput(f"unknown kind of units inside a block: {kind!r}; use {known}")
     return of_attention[kind](attention)
 
@@ -183,6 +190,9 @@ def unit_costs(block: Block, *kinds: Kind) -> Tensor:
     for kind in kinds:
         if kind == "blocks":
             counted.append(torch.tensor([block_weights(block)]))
+        elif kind == "experts":
+            experts = block.experts
+            counted.append(torch.tensor([experts.cost] * experts.count if experts else []).long())
         elif kind == "sublayers":
             parts = unit_costs(block, "kv-groups"), unit_costs(block, "channels")
             counted.append(torch.stack([part.sum() for part in parts]))
@@ -193,13 +203,24 @@ def unit_costs(block: Block, *kinds: Kind) -> Tensor:
     return torch.cat(counted)
 
 
+def weights_of(block: Block) -> dict[str, nn.Parameter]:
+    """Return the weights of a block that budgets count, by role or else by path.
+
+    These are the weights of all linear layers, including added ones, and of experts and router.
+    """
+    weights = {
+        name: cast(nn.Parameter, linear.weight) for name, linear in _all_linears(block).items()
+    }
+    return weights | (block.experts.weights() if block.experts else {})
+
+
 def block_weights(block: Block) -> int:
-    """Return the number of weights of all linear layers of a block, including added ones."""
-    return sum(linear.weight.numel() for linear in _all_linears(block).values())
+    """Return the number of weights of a block that budgets count."""
+    return sum(weight.numel() for weight in weights_of(block).values())
 
 
 def total_weights(model: LanguageModel) -> int:
-    """Return the number of weights of the linear layers of all blocks."""
+    """Return the number of weights of all blocks that budgets count."""
     return sum(map(block_weights, model.blocks))
 
 
@@ -225,6 +246,11 @@ def rotated(block: Block) -> bool:
     return bool(residual_widths(block) or rotations(block))
 
 
+def experts_left(model: LanguageModel) -> dict[str, list[int]]:
+    """Return the number of experts of each block, in the form methods record; 0 without experts."""
+    return {"experts": [block.experts.count if block.experts else 0 for block in model.blocks]}
+
+
 def widths_left(model: LanguageModel) -> dict[str, list[int]]:
     """Return the number of KV groups and channels of each block, in the form methods record."""
     return {
@@ -234,7 +260,7 @@ def widths_left(model: LanguageModel) -> dict[str, list[int]]:
 
 
 class Weights(NamedTuple):
-    """Number of weights in the linear layers of the decoder blocks, without norms and biases."""
+    """Number of weights in the decoder blocks that budgets count: without norms and biases."""
 
     all: int
     nonzero: int
@@ -250,11 +276,11 @@ def count_weights(model: LanguageModel, advice: str = "check the model") -> Weig
     for name, tensor in model.outside().items():
         _check_finite(tensor, name, advice)
     for block in model.visit():
-        linears = _all_linears(block)
-        for name, linear in linears.items():
-            _check_finite(linear.weight, f"block {block.index}, {name}", advice)
-            nonzero += int(torch.count_nonzero(linear.weight))
-        counted = {id(linear.weight) for linear in linears.values()}
+        weights = weights_of(block)
+        for name, weight in weights.items():
+            _check_finite(weight, f"block {block.index}, {name}", advice)
+            nonzero += int(torch.count_nonzero(weight))
+        counted = {id(weight) for weight in weights.values()}
         for name, tensor in block.module.named_parameters():
             if id(tensor) not in counted:
                 _check_finite(tensor, f"block {block.index}, {name}", advice)
@@ -291,9 +317,12 @@ def _all_linears(block: Block) -> dict[str, nn.Linear]:
 
 def refuse_emptied(blocks: Sequence[Block]) -> None:
     """Raise `BadInput` if no attention and no feed-forward part of `blocks` has any weights."""
-    if not any(
-        linear.weight.numel()
-        for block in blocks
-        for linear in (block.attention.o, block.feed_forward.down)
-    ):
+    if not any(weight.numel() for block in blocks for weight in _outputs(block)):
         raise BadInput("this would empty the model: no block has any weights left; prune less")
+
+
+def _outputs(block: Block) -> list[Tensor]:
+    """Return the weights that write to the residual stream."""
+    experts = block.experts
+    down = experts.weights()["down_proj"] if experts else block.feed_forward.down.weight
+    return [block.attention.o.weight, down]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from implementations.harness.errors import BadInput
+from implementations.harness.model.experts import Experts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -32,7 +33,8 @@ class Identity(NamedTuple):
 
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
-"""Names of the linear layers of a block, the same for every family."""
+"""Names of the linear layers of a block, the same for every family. A block with experts has no
+`gate`, `up` and `down`."""
 PARTS = {"attention": ("q", "k", "v", "o"), "feed-forward": ("gate", "up", "down")}
 """Names of the linear layers of each part of a block."""
 
@@ -54,8 +56,13 @@ class Family:
     up: str = "mlp.up_proj"
     down: str = "mlp.down_proj"
     norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
+    experts: str | None = None
+    """The module with the weights of all routed experts, in blocks that have some."""
+    router: str = "mlp.gate"
+    """The module that chooses the experts of each token."""
     channels: str = "intermediate_size"
-    """Name of the number of feed-forward channels in the configuration."""
+    """Name of the number of feed-forward channels, or channels of an expert, in the
+    configuration."""
     rotary: bool = True
     """Whether it uses rotary embeddings, which pair dimension `c` with `c + head_size / 2`."""
 
@@ -63,9 +70,12 @@ class Family:
 QUERY_KEY_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
 AROUND_FEED_FORWARD = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
 
+MIXTURE: dict[str, Any] = {"num_experts": 8, "num_experts_per_tok": 2}
+
 # The key is `config.model_type`. The tiny configurations together cover grouped-query, multi-head
 # (mistral) and multi-query (qwen3) attention, tied embeddings, biases (qwen2: q, k, v; opt: all),
-# sliding windows, heads wider than hidden / heads, and no gate.
+# sliding windows, heads wider than hidden / heads, no gate, and of mixtures: gates that sum to one
+# (mixtral, qwen3moe) or not, a block without experts (qwen3moe) and a shared expert (qwen2moe).
 FAMILIES = {
     "llama": Family("llama", {"tie_word_embeddings": True}),
     "mistral": Family("mistral", {"sliding_window": 8, "num_key_value_heads": 4}),
@@ -96,6 +106,27 @@ FAMILIES = {
         norms=("self_attn_layer_norm", "final_layer_norm"),
         channels="ffn_dim",
         rotary=False,
+    ),
+    "mixtral": Family("mixtral", MIXTURE, experts="mlp.experts"),
+    "olmoe": Family("olmoe", MIXTURE, norms=Family.norms + QUERY_KEY_NORMS, experts="mlp.experts"),
+    "qwen3_moe": Family(
+        "qwen3moe",
+        MIXTURE
+        | {
+            "head_dim": 16,
+            "num_key_value_heads": 1,
+            "norm_topk_prob": True,
+            "mlp_only_layers": [0],
+        },
+        norms=Family.norms + QUERY_KEY_NORMS,
+        experts="mlp.experts",
+        channels="moe_intermediate_size",
+    ),
+    "qwen2_moe": Family(
+        "qwen2moe",
+        MIXTURE | {"shared_expert_intermediate_size": 24},
+        experts="mlp.experts",
+        channels="moe_intermediate_size",
     ),
 }
 
@@ -226,13 +257,29 @@ class Block:
         return FeedForward(self.module, self.family)
 
     @property
+    def experts(self) -> Experts | None:
+        """The block's routed experts; None if it has a single feed-forward part."""
+        path = self.family.experts
+        if path is None:
+            return None
+        parent, _, name = path.rpartition(".")
+        module = getattr(self.module.get_submodule(parent), name, None)
+        if module is None:
+            return None
+        return Experts(self.module.get_submodule(self.family.router), module)
+
+    @property
     def norms(self) -> dict[str, nn.Module]:
         """The block's normalisation layers by path."""
         return {path: self.module.get_submodule(path) for path in self.family.norms}
 
     def linears(self) -> dict[str, nn.Linear]:
-        """Return the linear layers by role, in order: q, k, v, o, gate (if any), up, down."""
-        paths = {role: getattr(self.family, role) for role in ROLES}
+        """Return the linear layers by role, in order: q, k, v, o, gate (if any), up, down.
+
+        A block with experts has only the first four, because its experts are no linear layers.
+        """
+        roles = PARTS["attention"] if self.experts else ROLES
+        paths = {role: getattr(self.family, role) for role in roles}
         return {
             role: cast(nn.Linear, self.module.get_submodule(path))
             for role, path in paths.items()

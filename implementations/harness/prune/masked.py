@@ -6,12 +6,14 @@ with masked(model, removed, "kv-groups", "channels"):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from implementations.harness.errors import BadInput
 from implementations.harness.model.execution import replaced_forward
@@ -57,7 +59,8 @@ def masked(model: LanguageModel, removed: Tensor, *kinds: Kind) -> Iterator[None
 
     `removed` is boolean, `[units]`, block by block and within a block kind by kind, in the order of
     `unit_costs`. Masking zeroes inputs or outputs of layers, see `switches`, or the outputs of `o`
-    and `down` (sublayers); masked blocks return their input at no cost. Weights are neither read
+    and `down` (sublayers); masked blocks return their input at no cost. Routers choose among the
+    experts that are not masked. Weights are neither read
     nor written, so the blocks may be on disk. Masks can be nested. Do not use it with a key/value
     cache, in which masked blocks store nothing. Raises `BadInput` for another number of units.
     """
@@ -83,6 +86,8 @@ def _without(block: Block, kind: Kind, off: Tensor) -> Iterator[None]:
     with ExitStack() as changes:
         if kind == "blocks":
             changes.enter_context(replaced_forward(block.module, _bypass))
+        elif kind == "experts":
+            changes.callback(_unrouted(block, off).remove)
         elif kind == "sublayers":
             outputs = block.attention.o, block.feed_forward.down
             for linear, silent in zip(outputs, off.tolist(), strict=True):
@@ -100,6 +105,29 @@ def _bypass(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
 
 def _silence(_: nn.Module, __: Any, output: Tensor) -> Tensor:
     return torch.zeros_like(output)
+
+
+def _unrouted(block: Block, off: Tensor) -> RemovableHandle:
+    """Make the router of a block choose among the experts that are not `off [experts]`.
+
+    Raises `BadInput` if it would choose more experts for a token than remain.
+    """
+    experts = block.experts
+    assert experts is not None  # otherwise it has no units of this kind
+    left = experts.count - int(off.sum())
+    if left < experts.top_k:
+        raise BadInput(
+            f"{left} experts would remain in block {block.index}, which uses {experts.top_k} for "
+            "each token; mask fewer"
+        )
+
+    def choose_again(_: nn.Module, __: Any, output: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        logits, gates = output[:2]
+        logits = logits.masked_fill(off.to(logits.device), -math.inf)
+        routing = experts.route(logits)
+        return logits, routing.gates.to(gates.dtype), routing.chosen
+
+    return experts.router.register_forward_hook(choose_again)
 
 
 def _mask(switch: Switch, off: Tensor) -> Callable[[], None]:

@@ -33,7 +33,13 @@ from implementations.harness.model.units import (
     rotated,
     total_weights,
 )
-from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
+from implementations.harness.model.view import (
+    FAMILIES,
+    Family,
+    LanguageModel,
+    preserved,
+    require_whole_model,
+)
 from implementations.harness.results.protocol import Course
 from implementations.harness.results.reading import validation_problems
 from implementations.harness.results.record import External
@@ -53,6 +59,7 @@ Granularity = Literal[
     "value-dims",
     "rotary-pairs",
     "channels",
+    "experts",
     "sublayers",
     "blocks",
     "activations",
@@ -88,21 +95,35 @@ class Capabilities(BaseModel):
     """Whether it acts after the prompt, so that only the continuation is measured; see also
     `Method.prompted`."""
     changes: tuple[Place, ...] = ("linears",)
-    """The parts of the model that it changes; all others stay the same bit for bit. Empty for
-    methods that act while the model runs."""
+    """The parts of the model that it changes; all others stay the same bit for bit. `linears` are
+    the blocks' linear layers and experts. Empty for methods that act while the model runs."""
     parallel: bool = False
     """Whether it reads the calibration set only through statistics and `token_mean` of the walk, so
     that several processes can share it."""
     quantises: bool = False
     """Whether it also quantises the remaining weights of the blocks, and returns `bits`."""
     refuses: dict[str, str] = {}
-    """Families that it does not support, each with the reason."""
+    """Families that it does not support, each with the reason. Only methods that remove experts
+    support mixtures, and they support nothing else."""
 
     @model_validator(mode="after")
     def _training_needs_text(self) -> Self:
         if (self.calibration == "training") != (self.trains is not None):
             raise ValueError("`calibration` must be `training` exactly if `trains` is set")
         return self
+
+    def refusal(self, family: Family) -> str:
+        """Return why the method does not support a family, or nothing if it does."""
+        removes_experts = "experts" in self.granularity
+        if family.experts and not removes_experts:
+            return (
+                "the method is not tested on mixtures of experts, most of whose weights are not in "
+                "linear layers; remove whole experts, for instance with `atlas run reap`"
+            )
+        if removes_experts and not family.experts:
+            mixtures = ", ".join(one.name for one in FAMILIES.values() if one.experts)
+            return f"the model has no experts; use a model of one of these families: {mixtures}"
+        return self.refuses.get(family.name, "")
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -251,9 +272,7 @@ class Method(BaseModel, ABC):
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Check model and calibration before any work; raises `BadInput` or `NumericsError`."""
-        reason = self.capabilities.refuses.get(model.family.name)
-        if reason:
-            raise BadInput(f"{self.slug()} does not support {model.family.name}: {reason}")
+        self.check_family(model)
         if any(rotated(block) for block in model.blocks):
             raise BadInput(
                 f"{self.slug()} does not support {model.name}, because its residual stream was "
@@ -269,6 +288,12 @@ class Method(BaseModel, ABC):
             require_whole_model(model, self.slug())
         count_weights(model, DAMAGED)
         self._check_calibration(model, calibration)
+
+    def check_family(self, model: LanguageModel) -> None:
+        """Raise `BadInput` with the reason if the method does not support the model's family."""
+        reason = self.capabilities.refusal(model.family)
+        if reason:
+            raise BadInput(f"{self.slug()} does not support {model.family.name}: {reason}")
 
     def apply(
         self, model: LanguageModel, calibration: Tokens | None = None, seed: int = 0

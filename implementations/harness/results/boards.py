@@ -43,6 +43,7 @@ from implementations.harness.results.record import DENSE, EXTERNAL, Dense, Footp
 CPU = "CPU"
 QUANTISED = "Pruned and quantised"
 ACTIVATIONS = "Activations"
+EXPERTS = "Experts"
 FAMILIES = (
     "Single weights",
     "N:M patterns",
@@ -50,6 +51,7 @@ FAMILIES = (
     "Whole blocks",
     QUANTISED,
     ACTIVATIONS,
+    EXPERTS,
 )
 
 
@@ -104,6 +106,8 @@ class Row:
             return FAMILIES[0]
         if self.first.granularity == ("activations",):
             return ACTIVATIONS
+        if "experts" in self.first.granularity:
+            return EXPERTS
         return FAMILIES[3] if self.first.granularity == ("blocks",) else FAMILIES[2]
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from implementations.harness.data.tokens import Stream
-from implementations.harness.errors import AtlasWarning
+from implementations.harness.errors import AtlasWarning, BadInput
 from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
 from implementations.harness.results.protocol import Recovery
 from implementations.harness.train.loop import optimise
@@ -52,9 +52,14 @@ def recover(
 def check(model: LanguageModel, recovery: Recovery) -> None:
     """Check that a model can be trained.
 
-    Raises `BadInput` for a model that is moved to the accelerator block by block, `Unavailable` if
-    `peft` is missing.
+    Raises `BadInput` for a mixture of experts and for a model that is moved to the accelerator
+    block by block, `Unavailable` if `peft` is missing.
     """
+    if model.family.experts:
+        raise BadInput(
+            f"--recover does not support {model.family.name}: training of experts is not tried; "
+            "leave it out"
+        )
     if recovery.how == "lora":
         check_low_rank("--recover lora")
     require_whole_model(model, "--recover")

@@ -27,6 +27,7 @@ from implementations.harness import (
 from implementations.harness.prune.method import Outcome
 from tests.harness.contract.toys import (
     Dropping,
+    Fewer,
     First,
     Narrow,
     Prompted,
@@ -168,6 +169,21 @@ def misaligned(model: LanguageModel) -> None:
     for block in model.visit():
         gate = block.feed_forward.gate
         gate.weight.copy_(gate.weight.roll(1, dims=0))
+
+
+def misrouted(model: LanguageModel) -> None:
+    for block in model.visit():
+        router = block.experts.weights()["router"]
+        router.copy_(router.roll(1, dims=0))
+
+
+def weakened(model: LanguageModel) -> None:
+    for block in model.visit():
+        block.experts.weights()["down_proj"].mul_(0.5)
+
+
+def inattentive(model: LanguageModel) -> None:
+    model.blocks[0].attention.o.weight[0, 0] += 1
 
 
 def scaled(model: LanguageModel) -> None:
@@ -409,6 +425,11 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
     },
     "slicing_equals_masking": {
         "misaligned": also(misaligned, Narrow),
+    },
+    "remaining_experts_are_unchanged": {
+        "misrouted": also(misrouted, Fewer),
+        "weakened": also(weakened, Fewer),
+        "attention": also(inattentive, Fewer),
     },
     "half_precision_works": {"wider": also(lambda model: model.hf.float())},
     "reloads_with_the_same_logits": {"not saved": also(scaled)},

@@ -12,7 +12,12 @@ import pytest
 from torch import Tensor
 
 from implementations.harness import Method, get, methods
-from implementations.harness.contract.helpers import fingerprint, pruned, pruned_logits
+from implementations.harness.contract.helpers import (
+    fingerprint,
+    first_family,
+    pruned,
+    pruned_logits,
+)
 from implementations.harness.contract.tiny import tiny_model
 from tests.conftest import REPOSITORY
 
@@ -42,7 +47,7 @@ def result_of(method: type[Method]) -> dict[str, Tensor]:
     """Return the weights of a pruned model, or the logits of a method that acts while it runs."""
     if method.capabilities.when == "input-dependent":
         return {"logits": pruned_logits(method, tiny_model())}
-    return fingerprint(pruned(method, "llama"))
+    return fingerprint(pruned(method, first_family(method)))
 
 
 def test_methods_give_equal_weights_in_another_process():

@@ -18,6 +18,7 @@ from implementations.harness import (
     Capabilities,
     ColumnNorm,
     Drop,
+    ExpertMethod,
     Gram,
     Kept,
     LanguageModel,
@@ -222,6 +223,16 @@ class Narrow(Named, UnitMethod):
         return cheapest(torch.arange(len(costs)), costs, self.sparsity)
 
 
+class Fewer(Named, ExpertMethod):
+    """Remove the first experts."""
+
+    capabilities = Capabilities(granularity=("experts",), calibration="none")
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        left = range(self.lost(model), 8)
+        return self.keep(model, {block.index: left for block in model.blocks if block.experts})
+
+
 class Thin(Named, UnitMethod):
     """Remove the first channels but no attention, so that the sparsity is limited."""
 
@@ -308,6 +319,7 @@ CORRECT = (
     Messy,
     Rounding,
     Narrow,
+    Fewer,
     Thin,
     Indexed,
     Shallow,

@@ -12,7 +12,7 @@ from implementations.harness.measure.generation import on_accelerator, streamed
 from implementations.harness.measure.memory import peak_memory
 from implementations.harness.measure.perplexity import at_once, block_by_block, logits, pieces
 from implementations.harness.model.execution import on_device_read_only, replaced_forward
-from implementations.harness.model.surgery import keep_channels, keep_kv_groups
+from implementations.harness.model.surgery import keep_channels, keep_experts, keep_kv_groups
 from implementations.harness.model.view import FAMILIES, LanguageModel
 
 NAMES = sorted(family.name for family in FAMILIES.values())
@@ -33,6 +33,14 @@ def whole(pieces):
 
 def tied(hf):
     return hf.get_output_embeddings().weight is hf.get_input_embeddings().weight
+
+
+def shrink(block):
+    """Remove most of a block's channels or experts."""
+    if block.experts:
+        keep_experts(block, range(3))
+    else:
+        keep_channels(block.feed_forward, range(5))
 
 
 def logits_by(run, model, tokens, batch_size):
@@ -77,7 +85,7 @@ def test_block_by_block_gives_the_same_bits(model, tokens):
 
 def test_block_by_block_on_blocks_of_different_shapes(model, tokens):
     keep_kv_groups(model.blocks[0].attention, [])
-    keep_channels(model.blocks[1].feed_forward, range(5))
+    shrink(model.blocks[1])
     expected = whole(logits_by(at_once, model, tokens, 5))
     assert torch.equal(whole(logits_by(block_by_block, model, tokens, 5)), expected)
 

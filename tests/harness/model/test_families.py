@@ -76,8 +76,15 @@ def test_unsupported_family_names_the_file_to_change():
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
 def test_paths_of_every_family_exist(family):
-    block = tiny.tiny_model(family.name).blocks[0]
-    assert list(block.linears()) == [role for role in ROLES if getattr(family, role)]
+    model = tiny.tiny_model(family.name)
+    block, mixed = model.blocks[0], model.blocks[1]
     assert block.attention.module.head_dim == block.attention.head_size
-    assert block.feed_forward.channels == 48
     assert all(list(norm.parameters()) for norm in block.norms.values())
+    if family.experts and block.experts:
+        assert list(block.linears()) == ["q", "k", "v", "o"]
+    else:
+        assert list(block.linears()) == [role for role in ROLES if getattr(family, role)]
+        assert block.feed_forward.channels == 48
+    if family.experts:
+        assert mixed.experts.count == 8
+        assert mixed.experts.top_k == 2

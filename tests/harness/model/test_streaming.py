@@ -15,6 +15,7 @@ from implementations.harness.contract.helpers import (
     difference,
     fingerprint,
     logits,
+    removes_experts,
     same,
     within_reach,
 )
@@ -35,7 +36,9 @@ KINDS = ("wanda", "sparsegpt", "flap", "shortgpt", "fasp")
 STREAMED = [
     slug
     for slug in methods()
-    if get(slug).capabilities.changes == ("linears",) and not get(slug).capabilities.trains
+    if get(slug).capabilities.changes == ("linears",)
+    and not get(slug).capabilities.trains
+    and not removes_experts(get(slug))  # mixtures cannot be streamed
 ]
 FURTHER = [pytest.param(slug, marks=pytest.mark.full) for slug in STREAMED if slug not in KINDS]
 

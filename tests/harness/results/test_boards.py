@@ -224,6 +224,7 @@ def test_rows_are_sorted_by_family_share_and_perplexity(at: Make, made_up: Make)
     kinds = {"granularity": ("kv-groups", "channels")}
     board = one_board(
         [
+            at("reap", 0.2, 4.0, granularity=("experts",)),
             at("teal", 0.5, 5.0, granularity=("activations",)),
             at("pbs2p", 0.5, 10.0, configuration=pattern, footprint=fewer),
             at("shortgpt", 0.1, 25.0, granularity=("blocks",)),
@@ -234,7 +235,7 @@ def test_rows_are_sorted_by_family_share_and_perplexity(at: Make, made_up: Make)
             at("wanda", 0.5, 40.0),
         ]
     )
-    assert [row.value(WIKIPEDIA).mean for row in board.rows] == [40, 50, 80, 90, 30, 25, 10, 5]
+    assert [row.value(WIKIPEDIA).mean for row in board.rows] == [40, 50, 80, 90, 30, 25, 10, 5, 4]
     assert [family for family, _ in board.families] == list(FAMILIES)
     assert board.quantised
     assert not one_board([at("wanda", 0.5, 40.0)]).quantised

@@ -112,6 +112,7 @@ def _page(
         listing=listing(method.source.code, method.quotes) if method else "",
         folded=len(imports(method.source.code)) if method else 0,
         share=usage.share(method) if method else "",
+        trial=usage.trial(method) if method else "",
         reloading=usage.reloading(method, paper) if method else "",
         facets=list(facets(paper)),
         datasets=list(datasets(paper)),

@@ -12,7 +12,9 @@ WEIGHTS = frozenset({"unstructured", "semi-structured"})
 SAME_SHAPE = WEIGHTS | {"blocks"}
 """Granularities that keep the shape of every decoder layer."""
 CUSTOM_SHAPE = frozenset({"hidden", "value-dims", "rotary-pairs"})
-"""Granularities whose result no configuration of transformers describes."""
+"""Granularities whose result no configuration of transformers describes.
+
+Hidden dimensions that the whole model loses are an exception; see `reloading`."""
 PER_INPUT = frozenset({"per-prompt", "per-token"})
 
 
@@ -41,6 +43,8 @@ def reloading(method: Method, paper: Paper) -> str:
     if granularity(method) <= SAME_SHAPE:
         # DenoiseRotator adds matrices, although its layers keep their shapes.
         return "code" if "set_stream_matrix" in method.source.code else "plain"
+    if "cut_to" in method.source.code:  # removes hidden dimensions from the whole model at once
+        return "alike"
     return "code" if granularity(method) & CUSTOM_SHAPE else "alike"
 
 

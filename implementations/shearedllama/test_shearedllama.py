@@ -384,6 +384,15 @@ def test_the_mix_follows_the_losses(monkeypatch: pytest.MonkeyPatch):
     assert still.apply(tiny_model(), texts()).details["general_text"] == 0.5
 
 
+def test_training_reads_the_mix():
+    calibration, model = replace_domain(texts()), tiny_model()
+    with torch.no_grad():
+        expected = float(next_token_loss(model, torch.full((1, 24), 7)))
+    settings = ShearedLlama.small | {"general": 0.0, "learning_rate": 1e-9}
+    losses = ShearedLlama(**settings).apply(model, calibration).course.losses
+    assert losses[0] == pytest.approx(expected, rel=0.05)
+
+
 def test_losses_are_those_of_the_held_out_windows():
     model, mixture = tiny_model(), Mixture(texts(), 0.5)
     expected = [next_token_loss(model, ids) for ids in mixture.held_out]

@@ -113,7 +113,7 @@ def test_distillation_approaches_the_teacher_and_leaves_it_alone(slug: str):
     zeros = [linear.weight == 0 for _, _, linear in model.linears()]
     before, apart = fingerprint(teacher), divergence(model, teacher)
     losses = recover(model, asked("distill"), STREAM, masked=slug == "wanda", teacher=teacher)
-    assert losses[0] == pytest.approx(apart, rel=0.2)  # the divergence, not the next-token loss
+    assert losses[0] == pytest.approx(apart, rel=1e-4)  # a step reads the whole stream
     assert divergence(model, teacher) < 0.5 * apart
     assert same(before, fingerprint(teacher))
     assert all(p.grad is None for p in teacher.hf.parameters())

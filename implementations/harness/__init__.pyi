@@ -103,7 +103,6 @@ from .prune.uniform_shape import (
     cut_to as cut_to,
     shape_of as shape_of,
     ShapeChoices as ShapeChoices,
-    strongest as strongest,
     UniformShape as UniformShape,
 )
 from .prune.unit_method import UnitMethod as UnitMethod

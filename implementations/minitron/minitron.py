@@ -31,7 +31,6 @@ from implementations.harness import (
     perplexity,
     remove_blocks,
     shape_of,
-    strongest,
     walk,
 )
 
@@ -100,8 +99,8 @@ class Minitron(UnitMethod):
         kept = scores.kept(best)
         cut_to(model, kept.hidden, list(kept.heads), list(kept.channels))
         return {
-            "shape": numbers(best),
-            "shapes": [numbers(one) for one in candidates],
+            "shape": best.summary,
+            "shapes": [one.summary for one in candidates],
             "perplexities": tried,
         }
 
@@ -195,6 +194,13 @@ class Scores:
         )
 
 
+def strongest(scores: Tensor, count: int) -> Tensor:
+    """Mark the `count` highest scores of each row, boolean like `scores [..., units]`."""
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+    order = scores.argsort(dim=-1, descending=True, stable=True)
+    return kept.scatter_(-1, order[..., :count], True)
+
+
 def importance(model: LanguageModel, calibration: Tokens) -> Scores:
     """Score all coordinates of the dense model by their activations, in one pass."""
     hidden, heads, channels = torch.zeros(model.embedding.shape[1]), [], []
@@ -206,8 +212,3 @@ def importance(model: LanguageModel, calibration: Tokens) -> Scores:
         heads.append(scores["o"].unflatten(0, (-1, block.attention.head_size)).norm(dim=1))
         channels.append(scores["down"])
     return Scores(hidden, torch.stack(heads), torch.stack(channels), shape_of(model).kv_heads)
-
-
-def numbers(shape: UniformShape) -> dict[str, int]:
-    """Return the sizes of a shape that differ between candidates."""
-    return {"hidden": shape.hidden, "query_heads": shape.heads, "channels": shape.channels}

@@ -19,13 +19,12 @@ from implementations.harness import (
     perplexity,
     remove_blocks,
     shape_of,
-    strongest,
 )
 from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.model.units import total_weights
 from implementations.minitron import Minitron, minitron
-from implementations.minitron.minitron import MeanActivation, Scores, importance
+from implementations.minitron.minitron import MeanActivation, Scores, importance, strongest
 from tests.masking import mask_units
 from tests.observation import inputs
 
@@ -85,6 +84,13 @@ def test_every_kv_group_keeps_its_own_strongest_heads():
     scores = Scores(torch.ones(32), heads, torch.ones(2, 48), kv_heads=2)
     kept = scores.kept(replace(shape_of(tiny_model()), group=1)).heads
     assert kept.tolist() == [[True, False, False, True], [False, True, True, False]]
+
+
+def test_strongest_by_hand():
+    scores = torch.tensor([[1.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0]])
+    kept = strongest(scores, 2)
+    assert kept.tolist() == [[False, True, False, True], [True, True, False, False]]
+    assert strongest(scores, 4).all()
 
 
 def test_one_set_of_hidden_dimensions_for_the_whole_model():
@@ -179,7 +185,7 @@ def test_the_candidate_with_the_lowest_perplexity_is_cut_out():
     outcome = method.apply(model, tokens)
     assert outcome.details["perplexities"] == pytest.approx(tried)
     best = candidates[tried.index(min(tried))]
-    assert outcome.details["shape"] == minitron.numbers(best)
+    assert outcome.details["shape"] == best.summary
     assert shape_of(model) == best
     assert len(set(tried)) > 1
     # The gates measure the model that is cut out.

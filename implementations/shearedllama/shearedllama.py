@@ -1,14 +1,15 @@
-"""Sheared LLaMA: train a model and gates on it that learn a given shape (Xia et al., 2024).
+"""Sheared LLaMA: train a model and gates on it towards a given shape (Xia et al., ICLR 2024).
 
 Decoder layers, hidden dimensions, query heads and MLP channels have stochastic gates. Gates and
 weights are trained together on the next token. A Lagrangian per kind of gate closes the share of
 them that the target shape does not have. Then the gates are rounded to exactly that shape,
-multiplied into the weights, and everything behind a closed gate is cut off. During training, the
-mix of two texts follows the losses on them.
+multiplied into the weights, and everything behind a closed gate is cut off. The mix of two texts
+follows the losses on them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -30,18 +31,25 @@ from implementations.harness import (
     UnitMethod,
     Whole,
     course,
-    cut_to,
     next_token_loss,
     optimise,
-    remove_blocks,
     shape_of,
 )
-from implementations.shearedllama.gates import all_gates, fold
-from implementations.shearedllama.masks import LIMIT, drawn, expected, openness, penalty, settled
-from implementations.shearedllama.mixture import Mixture
-from implementations.shearedllama.shape import shares_to_close, spread
+from implementations.shearedllama.gates_and_texts import (
+    AllGates,
+    Mixture,
+    all_gates,
+    cut,
+    gate_counts,
+    shares_to_close,
+    spread,
+)
 
-AXES = ("blocks", "hidden", "query-heads", "channels")
+TEMPERATURE = 2 / 3  # tau
+LOW, HIGH = -0.1, 1.1  # the interval to which the concrete distribution is stretched
+EPSILON = 1e-6
+LIMIT = math.log(100)  # logits stay between -LIMIT and LIMIT
+SHARPNESS = 0.8  # of gates that are no longer drawn
 
 
 class ShearedLlama(UnitMethod):
@@ -118,58 +126,41 @@ class ShearedLlama(UnitMethod):
 
     def plan(self) -> Plan:
         """Return the training plan."""
-        return Plan(
-            self.steps,
-            self.learning_rate,
-            batch=self.batch,
-            at_once=self.at_once,
-            warmup=0.1,
-            end=0.1,
-            betas=(0.9, 0.95),
-        )
+        rate, betas = self.learning_rate, (0.9, 0.95)
+        return Plan(self.steps, rate, self.batch, self.at_once, warmup=0.1, end=0.1, betas=betas)
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
         """Train gates and weights, round the gates to the target shape, and cut."""
-        shape, dense = self.target_shape(model), shape_of(model)
-        mixture = Mixture(calibration, self.general)
-        training = Training(self, model, shape, mixture)
+        shape = self.target_shape(model)
+        training = Training(self, model, shape, Mixture(calibration, self.general))
         losses = training.run()
-        closed = {axis: 1 - float(openness(x).mean()) for axis, x in training.logits.items()}
+        closed = {kind: 1 - float(openness(x).mean()) for kind, x in training.logits.items()}
         cut(model, training.rounded(shape))
         return {
-            "shape": {
-                "hidden": shape.hidden,
-                "query_heads": shape.heads,
-                "channels": shape.channels,
-                "blocks": shape.blocks,
-            },
+            "shape": shape.summary,
             "closed_before_rounding": closed,
-            "closed_in_the_target": shares_to_close(dense, shape),
-            "general_text": float(mixture.shares[0]),
-            "course": course(losses, mixture.streams[0], self.batch),
+            "closed_in_the_target": training.targets,
+            "general_text": float(training.mixture.shares[0]),
+            "course": course(losses, training.mixture.streams[0], self.batch),
         }
 
 
 class Training:
     """Gates, multipliers and weights, and the loss of a step."""
 
+    gates: AllGates
+
     def __init__(
         self, method: ShearedLlama, model: LanguageModel, shape: UniformShape, mixture: Mixture
     ) -> None:
         self.method, self.model, self.mixture = method, model, mixture
         dense = shape_of(model)
-        sizes = {
-            "blocks": (dense.blocks,),
-            "hidden": (dense.hidden,),
-            "query-heads": (dense.blocks, dense.heads),
-            "channels": (dense.blocks, dense.channels),
-        }
         self.logits = {
-            axis: nn.Parameter(torch.full(size, LIMIT, device=model.device))
-            for axis, size in sizes.items()
+            kind: nn.Parameter(torch.full(size, LIMIT, device=model.device))
+            for kind, size in gate_counts(dense).items()
         }
         self.targets = shares_to_close(dense, shape)
-        self.multipliers = nn.Parameter(torch.zeros(len(AXES), 2, device=model.device))
+        self.multipliers = nn.Parameter(torch.zeros(len(self.logits), 2, device=model.device))
         self.multipliers.register_hook(torch.neg)  # ascends, while all others descend
         self.done = torch.zeros((), dtype=torch.int64)
         """Number of completed steps."""
@@ -191,36 +182,28 @@ class Training:
                 logits.clamp_(-LIMIT, LIMIT)
             if method.interval and (step + 1) % method.interval == 0:
                 # By the losses with as many gates open as are expected to be.
-                self.set_gates({axis: expected(logits) for axis, logits in self.logits.items()})
+                self.gates.set({kind: settled(x, open_gates(x)) for kind, x in self.logits.items()})
                 self.mixture.update(self.mixture.losses(model), references)
 
         with all_gates(model) as self.gates:
-            text = self.mixture.streams[0]
-            return optimise(groups, self.loss, text, method.plan(), after=after, state=state)
+            general = self.mixture.streams[0]
+            return optimise(groups, self.loss, general, method.plan(), after=after, state=state)
 
     def loss(self, ids: Tensor) -> Tensor:
         """Return the next-token loss under one draw of all gates, plus the Lagrangian."""
-        self.set_gates({axis: drawn(logits) for axis, logits in self.logits.items()})
+        self.gates.set({kind: drawn(logits) for kind, logits in self.logits.items()})
         loss = next_token_loss(self.model, self.mixture.mixed(ids))
-        warmup = self.method.warmup * self.method.steps
-        rise = min(int(self.done) / warmup, 1.0) if warmup else 1.0
-        for axis, multipliers in zip(AXES, self.multipliers, strict=True):
-            loss = loss + penalty(self.logits[axis], rise * self.targets[axis], multipliers)
+        rise = min(int(self.done) / max(self.method.warmup * self.method.steps, 1), 1)
+        for kind, multipliers in zip(self.logits, self.multipliers, strict=True):
+            loss = loss + penalty(self.logits[kind], rise * self.targets[kind], multipliers)
         return loss
-
-    def set_gates(self, values: dict[str, Tensor]) -> None:
-        """Give every gate of the model a value."""
-        within = torch.cat([values["query-heads"], values["channels"]], dim=1)
-        self.gates["units"].values = within.flatten()
-        self.gates["hidden"].values = values["hidden"]
-        self.gates["blocks"].values = values["blocks"]
 
     def rounded(self, shape: UniformShape) -> dict[str, Tensor]:
         """Return gates of which exactly those of the target shape are open, on the CPU.
 
         Every KV group keeps the same number of query heads.
         """
-        logits = {axis: x.detach().cpu() for axis, x in self.logits.items()}
+        logits = {kind: x.detach().cpu() for kind, x in self.logits.items()}
         heads = logits["query-heads"].unflatten(1, (shape.kv_heads, -1))
         return {
             "blocks": settled(logits["blocks"], shape.blocks),
@@ -230,10 +213,38 @@ class Training:
         }
 
 
-def cut(model: LanguageModel, gates: dict[str, Tensor]) -> None:
-    """Multiply the gates into the weights, and remove everything whose gate is 0."""
-    fold(model, gates)
-    layers = gates["blocks"] > 0
-    remove_blocks(model, ~layers)
-    heads, channels = (gates[kind][layers] > 0 for kind in ("query-heads", "channels"))
-    cut_to(model, gates["hidden"] > 0, list(heads), list(channels))
+def drawn(logits: Tensor) -> Tensor:
+    """Draw one gate per logit, in [0, 1]; gradients reach the logits."""
+    u = torch.rand_like(logits) * (1 - 2 * EPSILON) + EPSILON
+    noise = u.log() - (1 - u).log()
+    return ((HIGH - LOW) * torch.sigmoid((noise + logits) / TEMPERATURE) + LOW).clamp(0, 1)
+
+
+def openness(logits: Tensor) -> Tensor:
+    """Return the probability that a gate is not 0."""
+    shift = TEMPERATURE * math.log(-LOW / HIGH)
+    return torch.sigmoid(logits - shift).clamp(EPSILON, 1 - EPSILON)
+
+
+def settled(logits: Tensor, kept: Tensor | int) -> Tensor:
+    """Return gates that are no longer drawn: 0, except for the `kept` highest of each row.
+
+    `kept` is one number or one per row of `logits [..., gates]`.
+    """
+    ranks = logits.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+    counts = torch.as_tensor(kept, device=logits.device).unsqueeze(-1)
+    return torch.sigmoid(SHARPNESS * logits / TEMPERATURE) * (ranks < counts)
+
+
+def open_gates(logits: Tensor) -> Tensor:
+    """Return the expected number of open gates of each row, rounded."""
+    return openness(logits).sum(dim=-1).round()
+
+
+def penalty(logits: Tensor, target: float, multipliers: Tensor) -> Tensor:
+    """Return the Lagrangian term of one kind of gates, the mean over its rows `[..., gates]`.
+
+    `target` is the share to close, and `multipliers [2]` are `lambda_1` and `lambda_2`.
+    """
+    missed = (1 - openness(logits).mean(dim=-1)) - target  # s - t, one per row
+    return (multipliers[0] * missed + multipliers[1] * missed.square()).mean()

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM
 from implementations.harness import (
     BadInput,
     Calibration,
-    Gates,
     LanguageModel,
     ShapeChoices,
     Stream,
@@ -29,19 +28,26 @@ from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.model.saving import save
 from implementations.harness.model.units import total_weights
 from implementations.shearedllama import ShearedLlama, shearedllama
-from implementations.shearedllama.gates import all_gates, fold
-from implementations.shearedllama.masks import (
+from implementations.shearedllama.gates_and_texts import (
+    HELD_OUT,
+    Mixture,
+    all_gates,
+    cut,
+    fold,
+    shares_to_close,
+    spread,
+    updated,
+)
+from implementations.shearedllama.shearedllama import (
     EPSILON,
     LIMIT,
+    Training,
     drawn,
-    expected,
+    open_gates,
     openness,
     penalty,
     settled,
 )
-from implementations.shearedllama.mixture import HELD_OUT, Mixture, updated
-from implementations.shearedllama.shape import shares_to_close, spread
-from implementations.shearedllama.shearedllama import AXES, Training, cut
 
 SUPPORTED = ("llama", "mistral", "qwen2", "qwen3")
 every_family = pytest.mark.parametrize("family", SUPPORTED)
@@ -99,7 +105,7 @@ def test_settled_gates_by_hand():
     torch.testing.assert_close(found, soft * (found > 0))
     assert (settled(logits, torch.tensor([1, 3])) > 0).sum(dim=-1).tolist() == [1, 3]
     # 0.998 + 0.047 + 0.047 are 1.09 expected open gates.
-    assert (expected(torch.tensor([LIMIT, -LIMIT, -LIMIT])) > 0).tolist() == [True, False, False]
+    assert float(open_gates(torch.tensor([LIMIT, -LIMIT, -LIMIT]))) == 1
 
 
 # The Lagrangian
@@ -122,12 +128,14 @@ def test_multipliers_ascend_and_gates_descend():
     training = begun(tiny_model(), steps=10)
     training.done.fill_(5)
     too_open = sum(
-        penalty(training.logits[axis], training.targets[axis], multipliers)
-        for axis, multipliers in zip(training.logits, training.multipliers, strict=True)
+        penalty(training.logits[kind], training.targets[kind], multipliers)
+        for kind, multipliers in zip(training.logits, training.multipliers, strict=True)
     )
     too_open.backward()
     assert training.targets["hidden"] > 0.2
-    slope = training.multipliers.grad[AXES.index("hidden")]  # what the optimiser subtracts
+    slope = training.multipliers.grad[
+        list(training.logits).index("hidden")
+    ]  # what the optimiser subtracts
     assert float(slope[0]) > 0  # fewer are closed than in the target, so lambda_1 falls
     assert float(slope[1]) < 0  # and lambda_2 rises
     logit = nn.Parameter(torch.zeros(4))
@@ -236,16 +244,11 @@ def test_cut_model_equals_the_gated_one(family: str):
     shape = replace(shape_of(model), hidden=24, group=group, channels=40, blocks=2)
     values = random_gates(model, shape)
     with torch.no_grad(), all_gates(model) as gates:
-        set_gates(gates, values)
+        gates.set(values)
         gated = logits(model)
         cut(model, values)
     assert shape_of(model) == shape
     torch.testing.assert_close(logits(model), gated, rtol=1e-4, atol=1e-5)
-
-
-def set_gates(gates: dict[str, Gates], values: dict[str, Tensor]) -> None:
-    gates["units"].values = torch.cat([values["query-heads"], values["channels"]], dim=1).flatten()
-    gates["hidden"].values, gates["blocks"].values = values["hidden"], values["blocks"]
 
 
 def test_open_gates_change_nothing_and_a_closed_layer_is_the_identity():
@@ -258,9 +261,9 @@ def test_open_gates_change_nothing_and_a_closed_layer_is_the_identity():
         "channels": torch.ones(3, 48),
     }
     with torch.no_grad(), all_gates(model) as gates:
-        set_gates(gates, values)
+        gates.set(values)
         assert torch.equal(logits(model), dense)
-        set_gates(gates, values | {"blocks": torch.tensor([1.0, 0.0, 1.0])})
+        gates.set(values | {"blocks": torch.tensor([1.0, 0.0, 1.0])})
         without = logits(model)
     remove_blocks(model, [1])
     torch.testing.assert_close(logits(model), without, rtol=1e-5, atol=1e-5)

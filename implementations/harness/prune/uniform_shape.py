@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from implementations.harness.errors import BadInput
@@ -40,6 +39,16 @@ class UniformShape:
         """Number of weights of the blocks' linear layers."""
         attention = 2 * self.head_size * (self.heads + self.kv_heads)  # q and o, k and v
         return self.blocks * self.hidden * (attention + (self.inner + 1) * self.channels)
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """The sizes that may change, as for a record."""
+        return {
+            "hidden": self.hidden,
+            "query_heads": self.heads,
+            "channels": self.channels,
+            "blocks": self.blocks,
+        }
 
     @property
     def channel_weights(self) -> int:
@@ -144,13 +153,6 @@ class ShapeChoices:
                 "`channel_multiple`, or raise `most`"
             )
         return near
-
-
-def strongest(scores: Tensor, count: int) -> Tensor:
-    """Mark the `count` highest scores of each row, boolean like `scores [..., units]`."""
-    kept = torch.zeros_like(scores, dtype=torch.bool)
-    order = scores.argsort(dim=-1, descending=True, stable=True)
-    return kept.scatter_(-1, order[..., :count], True)
 
 
 def cut_to(

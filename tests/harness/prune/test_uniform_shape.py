@@ -15,7 +15,7 @@ from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
 from implementations.harness.model.saving import save
 from implementations.harness.model.surgery import keep_query_heads
 from implementations.harness.model.units import total_weights
-from implementations.harness.prune.uniform_shape import cut_to, shape_of, sizes, strongest
+from implementations.harness.prune.uniform_shape import cut_to, shape_of, sizes
 from tests.masking import mask_units
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
@@ -46,13 +46,6 @@ def test_channels_fill_the_budget():
     assert narrow.filled(0.6 * shape.weights, options).channels == 32
     assert narrow.filled(shape.weights, options).channels == 48  # all of them are too few
     assert list(sizes(50, 8))[:3] == [50, 48, 40]
-
-
-def test_strongest_by_hand():
-    scores = torch.tensor([[1.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0]])
-    kept = strongest(scores, 2)
-    assert kept.tolist() == [[False, True, False, True], [True, True, False, False]]
-    assert strongest(scores, 4).all()
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "gemma3"])

@@ -43,7 +43,7 @@ def reloading(method: Method, paper: Paper) -> str:
     if granularity(method) <= SAME_SHAPE:
         # DenoiseRotator adds matrices, although its layers keep their shapes.
         return "code" if "set_stream_matrix" in method.source.code else "plain"
-    if "cut_to" in method.source.code:  # removes hidden dimensions from the whole model at once
+    if "shape_of" in method.source.code:  # cuts all layers and the whole stream to one shape
         return "alike"
     return "code" if granularity(method) & CUSTOM_SHAPE else "alike"
 

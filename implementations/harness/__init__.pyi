@@ -9,6 +9,10 @@ from .errors import (
 from .measure.perplexity import perplexity as perplexity, split_perplexity as split_perplexity
 from .model.experts import Experts as Experts
 from .model.execution import replaced_forward as replaced_forward
+from .model.hidden_width import (
+    FIXED_WIDTH as FIXED_WIDTH,
+    multiply_gain as multiply_gain,
+)
 from .model.loading import load_model as load_model
 from .model.modeling_pruned import set_stream_matrix as set_stream_matrix
 from .model.stream_rotation import (
@@ -100,6 +104,12 @@ from .prune.taylor import (
     saliences as saliences,
     vector_scores as vector_scores,
 )
+from .prune.uniform_shape import (
+    cut_to as cut_to,
+    shape_of as shape_of,
+    ShapeChoices as ShapeChoices,
+    UniformShape as UniformShape,
+)
 from .prune.unit_method import UnitMethod as UnitMethod
 from .prune.walk import (
     angle as angle,
@@ -120,7 +130,12 @@ from .prune.weight_method import (
     WeightMethod as WeightMethod,
 )
 from .results.store import methods as methods
-from .train.gates import gated as gated, Gates as Gates, off_budget as off_budget
+from .train.gates import (
+    gated as gated,
+    gated_hidden as gated_hidden,
+    Gates as Gates,
+    off_budget as off_budget,
+)
 from .train.loop import course as course, optimise as optimise
 from .train.losses import (
     cross_entropy_of as cross_entropy_of,

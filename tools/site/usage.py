@@ -12,7 +12,9 @@ WEIGHTS = frozenset({"unstructured", "semi-structured"})
 STOCK_SHAPE = WEIGHTS | {"blocks", "experts"}
 """Granularities that keep the shape of every decoder layer, or change all in the same way."""
 CUSTOM_SHAPE = frozenset({"hidden", "value-dims", "rotary-pairs"})
-"""Granularities whose result no configuration of transformers describes."""
+"""Granularities whose result no configuration of transformers describes.
+
+Hidden dimensions that the whole model loses are an exception; see `reloading`."""
 PER_INPUT = frozenset({"per-prompt", "per-token"})
 
 
@@ -47,6 +49,8 @@ def reloading(method: Method, paper: Paper) -> str:
     if granularity(method) <= STOCK_SHAPE:
         # DenoiseRotator adds matrices, although its layers keep their shapes.
         return "code" if "set_stream_matrix" in method.source.code else "plain"
+    if "shape_of" in method.source.code:  # cuts all layers and the whole stream to one shape
+        return "alike"
     return "code" if granularity(method) & CUSTOM_SHAPE else "alike"
 
 

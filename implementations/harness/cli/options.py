@@ -200,7 +200,7 @@ Seeds = Annotated[
     typer.Option(metavar="INTEGER", parser=seed, help="Random seed; repeatable; default: 0"),
 ]
 Recover = Annotated[
-    str | None, typer.Option("--recover", help="Fine-tune after pruning: lora or full")
+    str | None, typer.Option("--recover", help="Fine-tune after pruning: lora, full or distill")
 ]
 TrainTokens = Annotated[
     int | None,

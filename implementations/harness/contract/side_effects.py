@@ -15,14 +15,19 @@ from implementations.harness.contract.tiny import tiny_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.method import Method
 
+NO_GRADIENT = [0, True]
+"""Entry of `state` for a model without gradients."""
+
 
 @clause()
 def state_is_restored(method: type[Method], family: str) -> None:
     """Hooks, modes, flags, gradients, dtypes, devices and generators are restored."""
     for training in (False, True):
         model = _prepared(family, training)
-        before = state(model)
+        before, shape = state(model), bystander(model).shape
         apply(method, model, sparsity=shares(method, model, 0.5)[0])
+        if bystander(model).shape != shape:  # a method that removes hidden dimensions
+            before["gradients"] = NO_GRADIENT
         assert state(model) == before, left_changed(before, state(model))
 
 
@@ -71,7 +76,7 @@ def left_changed(before: dict[str, Any], after: dict[str, Any]) -> str:
 
 
 def bystander(model: LanguageModel) -> nn.Parameter:
-    """Return a parameter of the final norm, whose shape no method changes."""
+    """Return a parameter of the final norm, which has one entry per hidden dimension."""
     outside = model.outside().values()  # includes the buffers of rotary embeddings
     return [p for p in outside if isinstance(p, nn.Parameter) and p.ndim == 1][-1]
 

@@ -26,6 +26,7 @@ from implementations.harness.model.units import (
     channel_cuts,
     cuts,
     kv_group_cuts,
+    query_head_cuts,
     refuse_emptied,
     widths_left,
 )
@@ -79,6 +80,24 @@ def keep_kv_groups(attention: Attention, keep: Units) -> None:
     set_head_counts(attention.module, kept * group, kept)
     if kept == 0:
         make_headless(attention.module)
+
+
+def keep_query_heads(attention: Attention, keep: Units) -> None:
+    """Remove all query heads except `keep`, equally many in every KV group.
+
+    `keep` has head indices or is a boolean mask `[heads]`; the order does not change. Removes rows
+    of q (with biases) and columns of o; the layers become smaller, unlike those of `keep_units`.
+    Raises `BadInput` for a head that does not exist and for groups of different or no size.
+    """
+    kept = chosen(keep, attention.heads, NAMES["query-heads"])
+    sizes = torch.bincount(kept // attention.group, minlength=attention.kv_heads)
+    if int(sizes.min()) != int(sizes.max()) or not len(kept):
+        raise BadInput(
+            "every KV group must keep the same number of query heads, at least one, got "
+            f"{sizes.tolist()}"
+        )
+    _cut(shrink, query_head_cuts(attention), kept.tolist(), NAMES["query-heads"])
+    set_head_counts(attention.module, len(kept), attention.kv_heads)
 
 
 def keep_channels(feed_forward: FeedForward, keep: Units) -> None:

@@ -63,6 +63,10 @@ class Family:
     channels: str = "intermediate_size"
     """Name of the number of feed-forward channels, or channels of an expert, in the
     configuration."""
+    final_norm: str = "norm"
+    """Path of the norm before the head, from the decoder."""
+    added_to_gain: float = 0.0
+    """Number that norms add to their weight to obtain the gain."""
     rotary: bool = True
     """Whether it uses rotary embeddings, which pair dimension `c` with `c + head_size / 2`."""
 
@@ -94,6 +98,7 @@ FAMILIES = {
             "query_pre_attn_scalar": 16,
         },
         norms=Family.norms + AROUND_FEED_FORWARD + QUERY_KEY_NORMS,
+        added_to_gain=1.0,
     ),
     "opt": Family(
         "opt",
@@ -105,6 +110,7 @@ FAMILIES = {
         down="fc2",
         norms=("self_attn_layer_norm", "final_layer_norm"),
         channels="ffn_dim",
+        final_norm="final_layer_norm",
         rotary=False,
     ),
     "mixtral": Family("mixtral", MIXTURE, experts="mlp.experts"),
@@ -273,6 +279,21 @@ class Block:
         """The block's normalisation layers by path."""
         return {path: self.module.get_submodule(path) for path in self.family.norms}
 
+    @property
+    def stream_norms(self) -> list[nn.Module]:
+        """The norms over the residual stream or over what is added to it."""
+        return [norm for path, norm in self.norms.items() if path not in QUERY_KEY_NORMS]
+
+    @property
+    def readers(self) -> list[nn.Linear]:
+        """The layers whose columns are dimensions of the residual stream: q, k, v, gate and up."""
+        return [self.attention.q, self.attention.k, self.attention.v, *self.feed_forward.inner]
+
+    @property
+    def writers(self) -> list[nn.Linear]:
+        """The layers whose rows are dimensions of the residual stream: o and down."""
+        return [self.attention.o, self.feed_forward.down]
+
     def linears(self) -> dict[str, nn.Linear]:
         """Return the linear layers by role, in order: q, k, v, o, gate (if any), up, down.
 
@@ -348,6 +369,11 @@ class LanguageModel:
         return cast(
             nn.Module, self.hf.base_model.get_submodule(self.family.blocks.rpartition(".")[0])
         )
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """The norm before the head."""
+        return self.decoder.get_submodule(self.family.final_norm)
 
     @property
     def layers(self) -> nn.ModuleList:

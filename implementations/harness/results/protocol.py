@@ -254,9 +254,9 @@ def read(path: Path) -> Protocol:
     return protocol
 
 
-How = Literal["lora", "full"]
+How = Literal["lora", "full", "distill"]
 
-WORDS: dict[str, str] = {"lora": "LoRA", "full": "full training"}
+WORDS: dict[str, str] = {"lora": "LoRA", "full": "full training", "distill": "distillation"}
 POINTS = 100
 """Maximum number of losses in a record."""
 
@@ -265,7 +265,8 @@ class Recovery(StrictModel):
     """Settings of the fine-tuning after pruning, which uses AdamW and keeps pruned weights zero."""
 
     how: How
-    """`lora` trains LoRA factors, merged at the end; `full` trains every parameter."""
+    """`lora` trains LoRA factors, merged at the end; `full` trains every parameter; `distill` does,
+    too, but towards the dense model's predictions instead of the text."""
     tokens: Annotated[Count, Field(ge=1)]
     """Training tokens, rounded up to whole steps."""
     step: Few = 1024
@@ -282,7 +283,7 @@ class Recovery(StrictModel):
         """Return the default settings for a kind of fine-tuning."""
         if how == "lora":
             return cls(how=how, tokens=tokens, rate=5e-4, rank=8, scale=2.0)
-        return cls(how=how, tokens=tokens, rate=5e-5)
+        return cls(how=how, tokens=tokens, rate=1e-4 if how == "distill" else 5e-5)
 
     @model_validator(mode="after")
     def _rank_and_scale_for_lora_only(self) -> Self:

@@ -69,8 +69,13 @@ class Job(NamedTuple):
 
     @property
     def dense(self) -> Job:
-        """The run of the dense model to compare with, with the same fine-tuning."""
-        return DENSE_JOB if self.recovery is None else Job(None, self.seed, self.recovery)
+        """The run of the dense model to compare with, with the same fine-tuning.
+
+        Distillation has no effect on the dense model, because it is its own teacher.
+        """
+        if self.recovery is None or self.recovery.how == "distill":
+            return DENSE_JOB
+        return Job(None, self.seed, self.recovery)
 
     @property
     def configuration(self) -> dict[str, Any]:

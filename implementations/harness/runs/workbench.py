@@ -227,6 +227,11 @@ class Workbench:
             from implementations.harness.train.recovery import check
 
             check(self.dense(), job.recovery)
+            if job.recovery.how == "distill" and job.method is None:
+                raise BadInput(
+                    "--recover distill cannot be used with the dense model, which is the teacher; "
+                    "give a method"
+                )
         return samples
 
     def measure(self, job: Job, samples: Samples | None = None) -> tuple[Measured, LanguageModel]:
@@ -359,7 +364,8 @@ class Workbench:
             with timer.phase("evaluate before", f"measuring {metric} before recovery"):
                 before |= quality(model, metric, tokens, dense)
         with timer.phase("recover", f"recovering by {recovery}"), seeded(job.seed):
-            losses = recover(model, recovery, stream, masked)
+            teacher = self.dense() if recovery.how == "distill" else None  # loads it again
+            losses = recover(model, recovery, stream, masked, teacher)
         windows = recovery.windows(stream.windows.ids.shape[1])
         training = course(losses, stream, windows)
         return Recovered(**dict(training), recovery=recovery, before=before)
@@ -415,7 +421,7 @@ class Workbench:
             return "not measured: one block at a time is read from disk"
         if not model.whole:
             return "not measured: the model moves to the accelerator block by block"
-        if job.edits and free_memory(self.accelerator) < room:
+        if self._dense is None and free_memory(self.accelerator) < room:
             return "not measured: memory has no room for the dense model beside the pruned one"
         return ""
 

@@ -7,11 +7,15 @@ with gated(model, "kv-groups", "channels") as gates:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from implementations.harness.model.hidden_width import check_hidden_width
 from implementations.harness.model.units import Kind, unit_costs
 from implementations.harness.model.view import LanguageModel, require_whole_model
 from implementations.harness.prune.masked import Switch, switches
@@ -47,6 +51,52 @@ def gated(model: LanguageModel, *kinds: Kind) -> Iterator[Gates]:
         for part, (block, kind) in enumerate(places):
             for switch in switches(block, kind):
                 changes.callback(_multiplied(switch, gates, part))
+        yield gates
+
+
+@contextmanager
+def gated_hidden(model: LanguageModel) -> Iterator[Gates]:
+    """Multiply the hidden dimensions of a model by gates `[hidden]` inside the `with` block.
+
+    A gate multiplies its dimension in the output of every norm over the residual stream and of
+    every layer that writes the stream. Norms take the mean square over the dimensions whose gate is
+    not 0, so gates of 0 and 1 have the effect of `keep_hidden`. The gates start at one. Raises
+    `BadInput` for a family whose hidden size cannot change.
+
+    Source: the masked norm of Sheared LLaMA (Xia et al., arXiv:2310.06694), official code.
+    """
+    check_hidden_width(model)
+    dense = model.embedding.shape[1]
+    gates = Gates([dense])
+
+    def spread() -> float:
+        """Return the factor by which the norm's own mean over all dimensions is too small."""
+        assert gates.values is not None
+        return math.sqrt(dense / max(int(torch.count_nonzero(gates.values)), 1))
+
+    def entering(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        gate = gates.of(0)
+        if gate is None:
+            return None
+        closed = (gate == 0).to(args[0].device)
+        return (args[0].masked_fill(closed, 0) * spread(), *args[1:])
+
+    def normed(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        gate = gates.of(0)
+        return output if gate is None else output / spread() * gate.to(output)
+
+    def written(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        gate = gates.of(0)
+        return output if gate is None else output * gate.to(output)
+
+    norms = [norm for block in model.blocks for norm in block.stream_norms]
+    with ExitStack() as changes:
+        for norm in [*norms, model.final_norm]:
+            changes.callback(norm.register_forward_pre_hook(entering).remove)
+            changes.callback(norm.register_forward_hook(normed).remove)
+        for block in model.blocks:
+            for linear in block.writers:
+                changes.callback(linear.register_forward_hook(written).remove)
         yield gates
 
 

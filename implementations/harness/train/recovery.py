@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
 
 from implementations.harness.data.tokens import Stream
 from implementations.harness.errors import AtlasWarning, BadInput
 from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
 from implementations.harness.results.protocol import Recovery
 from implementations.harness.train.loop import optimise
-from implementations.harness.train.losses import next_token_loss
+from implementations.harness.train.losses import distillation_loss, logits_of, next_token_loss
 from implementations.harness.train.low_rank import check_low_rank, low_rank
 from implementations.harness.train.schedule import Plan
 
@@ -17,13 +21,18 @@ WARMUP = 0.1  # fraction of the steps
 
 
 def recover(
-    model: LanguageModel, recovery: Recovery, stream: Stream, masked: bool = False
+    model: LanguageModel,
+    recovery: Recovery,
+    stream: Stream,
+    masked: bool = False,
+    teacher: LanguageModel | None = None,
 ) -> list[float]:
     """Train a model on the windows of `stream`, and return the loss of each step in nats per token.
 
-    With `masked`, zero weights in the blocks' linear layers stay zero. Uses the global random
-    generators, which should be seeded. Warns if training in whole steps reads more tokens than
-    requested. Raises `BadInput` for a model that is moved to the accelerator block by block,
+    With `masked`, zero weights in the blocks' linear layers stay zero. Distillation needs the dense
+    model as `teacher`; its loss is the KL divergence of the model from the teacher. Uses the global
+    random generators, which should be seeded. Warns if training in whole steps reads more tokens
+    than requested. Raises `BadInput` for a model that is moved to the accelerator block by block,
     `NumericsError` for a loss that is not finite, `Unavailable` without `peft`.
     """
     check(model, recovery)
@@ -46,7 +55,7 @@ def recover(
             assert recovery.scale is not None
             with low_rank(model, recovery.rank, recovery.scale, masked) as factors:
                 return optimise(factors, lambda ids: next_token_loss(model, ids), stream, plan)
-        return _train_all(model, stream, plan, masked)
+        return _train_all(model, _loss(model, recovery, teacher), stream, plan, masked)
 
 
 def check(model: LanguageModel, recovery: Recovery) -> None:
@@ -65,7 +74,30 @@ def check(model: LanguageModel, recovery: Recovery) -> None:
     require_whole_model(model, "--recover")
 
 
-def _train_all(model: LanguageModel, stream: Stream, plan: Plan, masked: bool) -> list[float]:
+def _loss(
+    model: LanguageModel, recovery: Recovery, teacher: LanguageModel | None
+) -> Callable[[Tensor], Tensor]:
+    """Return the loss of ids `[windows, length]` that training all weights minimises."""
+    if recovery.how != "distill":
+        return lambda ids: next_token_loss(model, ids)
+    if teacher is None:
+        raise BadInput("distillation needs a teacher; give the dense model")
+
+    def divergence(ids: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = logits_of(teacher, ids)
+        return distillation_loss(logits_of(model, ids), target)
+
+    return divergence
+
+
+def _train_all(
+    model: LanguageModel,
+    loss: Callable[[Tensor], Tensor],
+    stream: Stream,
+    plan: Plan,
+    masked: bool,
+) -> list[float]:
     model.hf.requires_grad_(True)
     linears = [linear for _, _, linear in model.linears()] if masked else []
     zeros = [linear.weight == 0 for linear in linears]
@@ -77,7 +109,7 @@ def _train_all(model: LanguageModel, stream: Stream, plan: Plan, masked: bool) -
     parameters = [p for p in model.hf.parameters() if p.numel()]
     return optimise(
         parameters,
-        lambda ids: next_token_loss(model, ids),
+        loss,
         stream,
         plan,
         after=keep_zeros if masked else None,

@@ -29,6 +29,7 @@ from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model import gguf_export
 from implementations.harness.model.gguf_export import export_gguf
 from implementations.harness.model.gguf_tokenizer import SPLITS
+from implementations.harness.model.hidden_width import keep_hidden
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.saving import save
 from implementations.harness.model.surgery import (
@@ -119,6 +120,10 @@ def different_widths(pruned):
     keep_channels(pruned.blocks[1].feed_forward, range(7))
 
 
+def narrow(pruned):
+    keep_hidden(pruned, range(24))
+
+
 def every_bias(pruned):
     for block in pruned.blocks:
         for linear in block.linears().values():
@@ -140,6 +145,7 @@ CASES = {
     "flap with biases": Case(by_method("flap", sparsity=0.2), "deci", {"blocks": 4}),
     "shortgpt": Case(by_method("shortgpt", sparsity=0.25), "llama", {"blocks": 4}),
     "different widths": Case(different_widths, "deci"),
+    "a smaller hidden size": Case(narrow, "llama"),
     "biases": Case(every_bias, "llama"),
     "no heads": Case(headless(1), "deci"),
     "no heads, bias": Case(headless(1, biased=True), "deci"),

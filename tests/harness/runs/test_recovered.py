@@ -21,7 +21,7 @@ from implementations.harness.runs.verify import verify
 from implementations.harness.runs.workbench import Workbench
 
 METRIC = "ppl/evaluation/32"
-ways = pytest.mark.parametrize("how", ["lora", "full"])
+ways = pytest.mark.parametrize("how", ["lora", "full", "distill"])
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def setup(world, protocol) -> Setup:
 
 
 def asked(how: str, steps: int = 6) -> Recovery:
-    rate = {"lora": 1e-2, "full": 1e-3}[how]
+    rate = {"lora": 1e-2, "full": 1e-3, "distill": 1e-3}[how]
     return Recovery.by(how, steps * 64).model_copy(update={"rate": rate, "step": 64})
 
 
@@ -77,6 +77,18 @@ def test_dense_model_has_the_same_fine_tuning(setup, tmp_path):
     assert dense.values[METRIC] < dense.recovered.before[METRIC]
     again = run(Job(None, 3, asked("lora")), setup, runs=tmp_path).record
     assert again == dense  # loaded, not measured again
+
+
+def test_distillation_compares_with_the_dense_model_itself(setup, tmp_path):
+    record = run(job("flap", "distill", sparsity=0.3), setup, runs=tmp_path).record
+    divergence = METRIC.replace("ppl", "kl")
+    assert record.values[divergence] < record.recovered.before[divergence]
+    assert "after distillation on 384 tokens" in boards([record])[0].title
+    (dense,) = load_records([tmp_path / "tiny" / "dense"])
+    assert dense.recovered is None
+    assert record.dense.run == dense.run
+    with pytest.raises(BadInput, match="cannot be used with the dense model"):
+        Workbench(setup).prepare(Job(None, 0, asked("distill")))
 
 
 def test_boards_separate_results_with_and_without_fine_tuning(setup, tmp_path):

@@ -27,7 +27,7 @@ STREAM = Stream(Tokens.from_ids(ROWS), seed=1)
 
 
 def asked(how: str, steps: int = 30) -> Recovery:
-    rate = {"lora": 3e-2, "full": 3e-3}[how]
+    rate = {"lora": 3e-2, "full": 3e-3, "distill": 3e-3}[how]
     return Recovery.by(how, steps * 64).model_copy(update={"rate": rate, "step": 64})
 
 
@@ -105,6 +105,40 @@ def test_lora_changes_only_the_blocks(how: str):
         name for name, tensor in model.outside().items() if not torch.equal(tensor, before[name])
     }
     assert bool(moved) == (how == "full")
+
+
+@pytest.mark.parametrize("slug", ["flap", "wanda"])
+def test_distillation_approaches_the_teacher_and_leaves_it_alone(slug: str):
+    model, teacher = pruned(slug, sparsity=0.3), tiny_model()
+    zeros = [linear.weight == 0 for _, _, linear in model.linears()]
+    before, apart = fingerprint(teacher), divergence(model, teacher)
+    losses = recover(model, asked("distill"), STREAM, masked=slug == "wanda", teacher=teacher)
+    assert losses[0] == pytest.approx(apart, rel=1e-4)  # a step reads the whole stream
+    assert divergence(model, teacher) < 0.5 * apart
+    assert same(before, fingerprint(teacher))
+    assert all(p.grad is None for p in teacher.hf.parameters())
+    if slug == "wanda":
+        for zero, (_, _, linear) in zip(zeros, model.linears(), strict=True):
+            assert torch.equal(linear.weight == 0, zero)
+
+
+def divergence(model: LanguageModel, teacher: LanguageModel) -> float:
+    """Return `KL(teacher || model)`, the mean over the tokens of the stream."""
+    ids = STREAM.windows.ids
+    with torch.no_grad():
+        own, dense = (
+            one.hf(ids, use_cache=False).logits.log_softmax(-1) for one in (model, teacher)
+        )
+    return float((dense.exp() * (dense - own)).sum(dim=-1).mean())
+
+
+def test_distillation_ignores_the_text_itself():
+    # The teacher is the model: the loss is 0, although the next tokens are hard to predict.
+    model = tiny_model()
+    losses = recover(model, asked("distill", 1), STREAM, teacher=tiny_model())
+    assert losses == pytest.approx([0], abs=1e-6)
+    with pytest.raises(BadInput, match="needs a teacher"):
+        recover(model, asked("distill", 1), STREAM)
 
 
 def test_reads_whole_steps_of_whole_windows():

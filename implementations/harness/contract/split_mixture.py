@@ -43,7 +43,7 @@ their order survives the rounding of probabilities in fp32."""
 
 
 def split(
-    model: LanguageModel, calibration: Tokens, experts: int = 8, top_k: int = 4
+    model: LanguageModel, calibration: Tokens, experts: int = 8, top_k: int = 6
 ) -> LanguageModel:
     """Return a Mixtral with the channels of `model`, a Llama, in `experts` groups of equal size.
 
@@ -133,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="folder to write")
     parser.add_argument("--experts", type=int, default=8, help="number of experts")
-    parser.add_argument("--top-k", type=int, default=4, help="experts chosen for each token")
+    parser.add_argument("--top-k", type=int, default=6, help="experts chosen for each token")
     options = parser.parse_args()
     model = load_model("smollm2-135m")
     text = prepare("quick", model).calibration

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from implementations.harness.results.boards import boards
-from tools.site.answers import share, share_label
+from tools.site.answers import SPLIT, share, share_label
 from tools.site.atlas import Atlas
 from tools.site.board_columns import columns
 from tools.site.claim_tables import claim_tables
@@ -124,6 +124,16 @@ def test_a_setting_without_a_number_at_the_top_has_no_record_anywhere(
                     if share(record) == removed
                 ], f"{slug} at {label}"
     assert missing > 0
+
+
+def test_the_board_of_the_split_model_says_that_it_is_no_real_mixture(
+    made: dict[str, str], real: Atlas
+) -> None:
+    shown = [board for board in real.boards if board.model == SPLIT]
+    assert shown
+    for board in shown:
+        page = made[f"leaderboard/{board.protocol}-{board.place}.md"]
+        assert "nothing about real mixtures" in text(page)
 
 
 def test_numbers_of_a_row_are_those_of_every_file(made: dict[str, str], real: Atlas) -> None:

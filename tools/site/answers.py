@@ -49,6 +49,10 @@ MUCH = 50
 """Percentage from which papers report unstructured rather than structured pruning."""
 
 
+SPLIT = "smollm2-135m-in-8-experts"
+"""The model made by `contract/split_mixture.py`, on which expert pruning is measured."""
+
+
 @dataclass(frozen=True)
 class Question:
     """What is removed, how, and the class of results that are compared."""
@@ -247,6 +251,12 @@ def ranking_text(board: Board) -> str:
 def about_model(board: Board) -> str:
     """Return what to know about the model of a board before its numbers are used elsewhere."""
     size = f"{board.dense.footprint.parameters / 1e6:,.0f}M parameters"
+    if board.model == SPLIT:
+        return (
+            f"The model is {board.model} ({size}): a dense model that was split into experts, not "
+            "trained as a mixture. These numbers show that the code works, and nothing about real "
+            "mixtures."
+        )
     source = ", dequantised from four bits" if board.model == PROTOCOLS["smol"].model else ""
     return f"The model is {board.model} ({size}{source}); larger models may lose less."
 

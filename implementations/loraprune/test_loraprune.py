@@ -345,7 +345,7 @@ def test_refuses_invalid_values():
     for settings, named in (
         ({"warmup": 0.6, "cooldown": 0.5}, r"got 0\.6 and 0\.5; make them smaller"),
         ({"batch": 4, "at_once": 3}, "`batch` must be a multiple of `at_once`, got 4 and 3"),
-        ({"sparsity": 0.9}, "would empty the model"),
+        ({"sparsity": 0.9}, "is too high for this model"),
         ({"last": 2}, "at most 0 of its weights"),
     ):
         with pytest.raises(BadInput, match=named):

@@ -6,6 +6,7 @@ whole units. Tests, records and the site use the declared `capabilities`.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -281,8 +282,8 @@ class Method(BaseModel, ABC):
         reach = self.reach(model)
         if self.target > reach:
             raise BadInput(
-                f"sparsity {self.target:g} would empty the model: {self.slug()} can remove at most "
-                f"{reach:.4g} of its weights; use a lower sparsity"
+                f"sparsity {self.target:g} is too high for this model: {self.slug()} can remove at "
+                f"most {math.floor(1e4 * reach) / 1e4:g} of its weights; use a lower sparsity"
             )
         if self.capabilities.trains or self.capabilities.prompted:
             require_whole_model(model, self.slug())

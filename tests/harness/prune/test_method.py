@@ -177,7 +177,7 @@ def test_excluded_blocks_lose_nothing_at_any_sparsity():
 
 
 def test_error_names_the_maximum_sparsity():
-    message = r"sparsity 0\.7 would empty the model: toy can remove at most 0\.6 of its"
+    message = r"sparsity 0\.7 is too high for this model: toy can remove at most 0\.6 of its"
     with pytest.raises(BadInput, match=message):
         Thin(sparsity=0.7).apply(tiny_model("llama"))
 

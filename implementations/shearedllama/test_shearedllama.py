@@ -411,7 +411,7 @@ def test_on_real_blocks_learned_gates_beat_fixed_ones(first_blocks):
     losses = []
     for gate_rate in (1.0, 1e-9):
         model = copy.deepcopy(first_blocks.dense)
-        ShearedLlama(steps=20, batch=1, interval=0, general=1.0, gate_rate=gate_rate).apply(
+        ShearedLlama(steps=10, batch=1, interval=0, general=1.0, gate_rate=gate_rate).apply(
             model, first_blocks.short
         )
         with torch.no_grad():

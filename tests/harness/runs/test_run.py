@@ -256,7 +256,11 @@ def test_infinity_and_nan_become_strings():
 
 REFUSED = {
     "pattern that does not divide": (lambda: job("wanda", pattern="2:5"), {}, "does not divide"),
-    "budget that removes everything": (lambda: job("shortgpt", sparsity=1.0), {}, "empt"),
+    "budget that removes everything": (
+        lambda: job("shortgpt", sparsity=1.0),
+        {},
+        "is too high for this model",
+    ),
     "no such device": (lambda: job("wanda"), {"device": "nowhere"}, "device"),
     "no such dtype": (lambda: job("wanda"), {"dtype": "int3"}, "dtype"),
     "no such model": (lambda: job("wanda"), {"model": "smolm2-135m"}, "did you mean"),

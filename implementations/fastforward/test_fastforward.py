@@ -366,7 +366,7 @@ def test_refuses_invalid_input_before_any_work():
     for warm in ((0.3, 0.2), (0.2, 0.5), (0.1, 0.1)):
         with pytest.raises(BadInput, match="`warm` must be increasing"):
             FastForward(sparsity=0.4, warm=warm).check(model, tokens)
-    with pytest.raises(BadInput, match="empty"):  # 1 - sigma is less than the floors
+    with pytest.raises(BadInput, match="too high"):  # 1 - sigma is less than the floors
         FastForward(sparsity=0.85, floor=0.3).check(model, tokens)
 
 

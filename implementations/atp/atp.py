@@ -242,5 +242,4 @@ def split(domain: Stream) -> tuple[Stream, Stream]:
     if count < 2:
         raise BadInput("the domain has only one window, but needs at least 2; use a longer text")
     held = [i for i in range(count) if i % HELD_OUT == HELD_OUT - 1] or [count - 1]
-    others = [i for i in range(count) if i not in set(held)]
-    return tuple(Stream(domain.windows.pick(part), domain.seed) for part in (others, held))  # type: ignore[return-value]
+    return domain.split(held)

@@ -31,6 +31,7 @@ from implementations.harness import (
     perplexity,
     remove_blocks,
     shape_of,
+    smallest,
     walk,
 )
 
@@ -188,17 +189,10 @@ class Scores:
         """Mark the units with the highest scores; every KV group keeps the same number of heads."""
         grouped = self.heads.unflatten(1, (self.kv_heads, -1))  # [blocks, kv heads, group]
         return Kept(
-            strongest(self.hidden, shape.hidden),
-            strongest(grouped, shape.group).flatten(1),
-            strongest(self.channels, shape.channels),
+            smallest(-self.hidden, shape.hidden),
+            smallest(-grouped, shape.group).flatten(1),
+            smallest(-self.channels, shape.channels),
         )
-
-
-def strongest(scores: Tensor, count: int) -> Tensor:
-    """Mark the `count` highest scores of each row, boolean like `scores [..., units]`."""
-    kept = torch.zeros_like(scores, dtype=torch.bool)
-    order = scores.argsort(dim=-1, descending=True, stable=True)
-    return kept.scatter_(-1, order[..., :count], True)
 
 
 def importance(model: LanguageModel, calibration: Tokens) -> Scores:

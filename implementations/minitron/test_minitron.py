@@ -19,12 +19,13 @@ from implementations.harness import (
     perplexity,
     remove_blocks,
     shape_of,
+    smallest,
 )
 from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.model.units import total_weights
 from implementations.minitron import Minitron, minitron
-from implementations.minitron.minitron import MeanActivation, Scores, importance, strongest
+from implementations.minitron.minitron import MeanActivation, Scores, importance
 from tests.masking import mask_units
 from tests.observation import inputs
 
@@ -86,16 +87,9 @@ def test_every_kv_group_keeps_its_own_strongest_heads():
     assert kept.tolist() == [[True, False, False, True], [False, True, True, False]]
 
 
-def test_strongest_by_hand():
-    scores = torch.tensor([[1.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0]])
-    kept = strongest(scores, 2)
-    assert kept.tolist() == [[False, True, False, True], [True, True, False, False]]
-    assert strongest(scores, 4).all()
-
-
 def test_one_set_of_hidden_dimensions_for_the_whole_model():
     model, tokens = tiny_model("qwen2", blocks=3), random_tokens()
-    expected = strongest(importance(model, tokens).hidden, 24)
+    expected = smallest(-importance(model, tokens).hidden, 24)
     dense = copy.deepcopy(model)
     outcome = Minitron(sparsity=0.25, channel_multiple=4, shapes=1).apply(model, tokens)
     if outcome.details["shape"]["hidden"] != 24:
@@ -135,7 +129,7 @@ def test_removed_channels_equal_masked_ones():
     count = model.blocks[0].feed_forward.channels
     assert count < 48
     for block, channels in zip(large.blocks, scores.channels, strict=True):
-        mask_units(block, "channels", strongest(channels, count))
+        mask_units(block, "channels", smallest(-channels, count))
     torch.testing.assert_close(logits(model), logits(large), rtol=1e-4, atol=1e-4)
 
 

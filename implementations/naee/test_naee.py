@@ -19,7 +19,6 @@ from implementations.harness import (
 from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.split_mixture import split
 from implementations.harness.contract.tiny import MIXTURE_TYPES, random_tokens, tiny_model
-from implementations.harness.model.units import total_weights
 from implementations.naee import NAEE
 from implementations.naee.naee import Layer, exhaustive, factors, greedy, observed
 
@@ -29,7 +28,7 @@ every_mixture = pytest.mark.parametrize("family", list(MIXTURE_TYPES))
 
 def losing(model, count, **settings):
     """Return the method that removes `count` experts from every block."""
-    return NAEE(sparsity=count * NAEE().unit(model) / total_weights(model), **settings)
+    return NAEE(sparsity=NAEE().share(model, count), **settings)
 
 
 def layers(model, tokens):

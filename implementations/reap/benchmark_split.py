@@ -27,7 +27,6 @@ from implementations.harness import (
 from implementations.harness.contract.split_mixture import split
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.data.samples import prepare
-from implementations.harness.model.units import total_weights
 from implementations.reap.reap import REAP, SCORES
 
 SEEDS = 3
@@ -43,13 +42,13 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 
-def remove_at_random(model: LanguageModel, seed: int) -> None:
-    """Remove as many random experts from every block."""
+def remove_at_random(model: LanguageModel, count: int, seed: int) -> None:
+    """Remove `count` random experts from every block."""
     generator = torch.Generator().manual_seed(seed)
     for block in model.visit():
         if block.experts:
             order = torch.randperm(block.experts.count, generator=generator)
-            keep_experts(block, order[REMOVED:])
+            keep_experts(block, order[count:])
     set_expert_count(model)
 
 
@@ -67,7 +66,7 @@ def main() -> None:
         calibration = samples.calibration
         text = Tokens.from_ids(samples.evaluations["ppl/wikipedia/512"].ids[:WINDOWS].clone())
     mixture = split(dense, calibration)
-    share = REMOVED * REAP().unit(mixture) / total_weights(mixture)
+    share = REAP().share(mixture, REMOVED)
     table = Table("experts removed by", "perplexity")
 
     def measure(name: str, model: LanguageModel) -> None:
@@ -82,7 +81,7 @@ def main() -> None:
     values = []
     for seed in range(SEEDS):
         model = copy.deepcopy(mixture)
-        remove_at_random(model, seed)
+        remove_at_random(model, REMOVED, seed)
         values.append(perplexity(model, text).value)
     mean, low, high = statistics.mean(values), min(values), max(values)
     table.add_row(f"chance, {SEEDS} seeds", f"{mean:.1f} ({low:.1f} to {high:.1f})")

@@ -12,15 +12,14 @@ from implementations.harness import (
     BadInput,
     keep_experts,
     load_model,
-    set_expert_count,
 )
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.split_mixture import split
 from implementations.harness.contract.tiny import MIXTURE_TYPES, random_tokens, tiny_model
 from implementations.harness.model.saving import save
-from implementations.harness.model.units import total_weights
 from implementations.harness.prune.expert_method import Routed
 from implementations.reap import REAP
+from implementations.reap.benchmark_split import remove_at_random
 from implementations.reap.reap import SCORES, Tally, super_experts
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -29,7 +28,7 @@ every_mixture = pytest.mark.parametrize("family", list(MIXTURE_TYPES))
 
 def losing(model, count, **settings):
     """Return the method that removes `count` experts from every block."""
-    return REAP(sparsity=count * REAP().unit(model) / total_weights(model), **settings)
+    return REAP(sparsity=REAP().share(model, count), **settings)
 
 
 def tally(**sums: list[float]) -> Tally:
@@ -245,11 +244,3 @@ def test_on_a_real_model_split_into_experts_it_beats_random_removal(first_blocks
     best = divergence(lambda model: losing(model, 2).apply(model, first_blocks.short))
     chance = [divergence(lambda m, seed=seed: remove_at_random(m, 2, seed)) for seed in range(3)]
     assert 0 < best < min(chance)
-
-
-def remove_at_random(model, count, seed):
-    """Remove `count` random experts from every block."""
-    generator = torch.Generator().manual_seed(seed)
-    for block in model.visit():
-        keep_experts(block, torch.randperm(block.experts.count, generator=generator)[count:])
-    set_expert_count(model)

@@ -151,8 +151,8 @@ def split(name: str, text: Stream) -> tuple[Stream, Tensor]:
             f"the text `{name}` has {count} windows, but needs at least {HELD_OUT + 1}, of which "
             f"{HELD_OUT} are held out; use a longer text"
         )
-    windows = text.windows.pick(list(range(count - HELD_OUT)))
-    return Stream(windows, text.seed), text.windows.ids[-HELD_OUT:]
+    rest, held = text.split(range(count - HELD_OUT, count))
+    return rest, held.windows.ids
 
 
 def spread(shape: UniformShape, dense: UniformShape) -> float:

@@ -53,6 +53,16 @@ SPLIT = "smollm2-135m-in-8-experts"
 """The model made by `contract/split_mixture.py`, on which expert pruning is measured."""
 
 
+ABOUT = {
+    PROTOCOLS["smol"].model: (", dequantised from four bits", "Larger models may lose less."),
+    SPLIT: (
+        ", a dense model that was split into experts and not trained as a mixture",
+        "These numbers show that the code works, and nothing about real mixtures.",
+    ),
+}
+"""What to know about models: their origin, and what numbers on them mean."""
+
+
 @dataclass(frozen=True)
 class Question:
     """What is removed, how, and the class of results that are compared."""
@@ -251,14 +261,8 @@ def ranking_text(board: Board) -> str:
 def about_model(board: Board) -> str:
     """Return what to know about the model of a board before its numbers are used elsewhere."""
     size = f"{board.dense.footprint.parameters / 1e6:,.0f}M parameters"
-    if board.model == SPLIT:
-        return (
-            f"The model is {board.model} ({size}): a dense model that was split into experts, not "
-            "trained as a mixture. These numbers show that the code works, and nothing about real "
-            "mixtures."
-        )
-    source = ", dequantised from four bits" if board.model == PROTOCOLS["smol"].model else ""
-    return f"The model is {board.model} ({size}{source}); larger models may lose less."
+    origin, meaning = ABOUT.get(board.model, ("", "Larger models may lose less."))
+    return f"The model is {board.model} ({size}{origin}). {meaning}"
 
 
 def share_label(removed: str) -> str:

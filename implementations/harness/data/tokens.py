@@ -161,6 +161,13 @@ class Stream:
         while True:
             yield self.windows.ids[list(islice(order, size))]  # [size, length]
 
+    def split(self, held: Sequence[int]) -> tuple[Self, Self]:
+        """Return the stream of all windows but `held`, given by index, and the stream of these."""
+        others = sorted(set(range(len(self.windows.ids))) - set(held))
+        parts = (self.windows.pick(part) for part in (others, list(held)))
+        rest, kept = (replace(self, windows=windows) for windows in parts)
+        return rest, kept
+
     def epochs(self, windows: int) -> float:
         """Return how many epochs a number of windows is."""
         return windows / len(self.windows.ids)

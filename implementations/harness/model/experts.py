@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from implementations.harness.errors import BadInput
+
 TENSORS = ("gate_up_proj", "down_proj")
 """The parameters with the weights of all experts."""
 
@@ -66,6 +68,14 @@ class Experts:
         if getattr(self.router, "norm_topk_prob", True):  # Mixtral always does, without a setting
             gates = gates / gates.sum(dim=-1, keepdim=True)
         return Routing(gates, chosen)
+
+    def check_left(self, count: int, where: str) -> None:
+        """Raise `BadInput` if the router chooses more experts for a token than `count`."""
+        if count < self.top_k:
+            raise BadInput(
+                f"{count} experts would remain in {where}, which uses {self.top_k} for each token; "
+                "keep at least as many"
+            )
 
     def output(self, expert: int, x: Tensor) -> Tensor:
         """Return the output `[tokens, hidden]` of one expert for `x`, not multiplied by a gate."""

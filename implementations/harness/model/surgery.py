@@ -121,11 +121,7 @@ def keep_experts(block: Block, keep: Units) -> None:
     if experts is None:
         raise BadInput(f"block {block.index} has no experts; remove other units")
     kept = chosen(keep, experts.count, NAMES["experts"])
-    if len(kept) < experts.top_k:
-        raise BadInput(
-            f"{len(kept)} experts would remain in block {block.index}, which uses {experts.top_k} "
-            "for each token; keep at least as many"
-        )
+    experts.check_left(len(kept), f"block {block.index}")
     for weight in experts.weights().values():
         weight.data = weight.data.index_select(0, kept.to(weight.device))
         weight.grad = None

@@ -48,11 +48,15 @@ class ExpertMethod(UnitMethod):
             block.experts.count - block.experts.top_k for block in model.blocks if block.experts
         )
 
+    def share(self, model: LanguageModel, count: int) -> float:
+        """Return the sparsity at which every block loses `count` experts."""
+        return count * self.unit(model) / total_weights(model)
+
     def reach(self, model: LanguageModel) -> float:
         """Return the maximum sparsity, which leaves as many experts as a token uses."""
         if not model.family.experts:
             return 1.0  # refused for another reason
-        return self.removable(model) * self.unit(model) / total_weights(model)
+        return self.share(model, self.removable(model))
 
     def lost(self, model: LanguageModel) -> int:
         """Return the number of experts that every block loses, the closest to the budget."""

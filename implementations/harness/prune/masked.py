@@ -60,9 +60,9 @@ def masked(model: LanguageModel, removed: Tensor, *kinds: Kind) -> Iterator[None
     `removed` is boolean, `[units]`, block by block and within a block kind by kind, in the order of
     `unit_costs`. Masking zeroes inputs or outputs of layers, see `switches`, or the outputs of `o`
     and `down` (sublayers); masked blocks return their input at no cost. Routers choose among the
-    experts that are not masked. Weights are neither read
-    nor written, so the blocks may be on disk. Masks can be nested. Do not use it with a key/value
-    cache, in which masked blocks store nothing. Raises `BadInput` for another number of units.
+    experts that are not masked. Weights are neither read nor written, so the blocks may be on disk.
+    Masks can be nested. Do not use it with a key/value cache, in which masked blocks store nothing.
+    Raises `BadInput` for another number of units.
     """
     counts = [[len(unit_costs(block, kind)) for kind in kinds] for block in model.blocks]
     if removed.dtype != torch.bool or removed.shape != (sum(map(sum, counts)),):
@@ -114,12 +114,7 @@ def _unrouted(block: Block, off: Tensor) -> RemovableHandle:
     """
     experts = block.experts
     assert experts is not None  # otherwise it has no units of this kind
-    left = experts.count - int(off.sum())
-    if left < experts.top_k:
-        raise BadInput(
-            f"{left} experts would remain in block {block.index}, which uses {experts.top_k} for "
-            "each token; mask fewer"
-        )
+    experts.check_left(experts.count - int(off.sum()), f"block {block.index}")
 
     def choose_again(_: nn.Module, __: Any, output: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         logits, gates = output[:2]

@@ -265,8 +265,8 @@ class Recovery(StrictModel):
     """Settings of the fine-tuning after pruning, which uses AdamW and keeps pruned weights zero."""
 
     how: How
-    """`lora` trains LoRA factors, merged at the end; `full` trains every parameter; `distill` does,
-    too, but towards the dense model's predictions instead of the text."""
+    """`lora` trains LoRA factors, merged at the end. `full` trains every parameter to predict the
+    text, and `distill` every parameter to predict as the dense model does."""
     tokens: Annotated[Count, Field(ge=1)]
     """Training tokens, rounded up to whole steps."""
     step: Few = 1024
@@ -284,6 +284,11 @@ class Recovery(StrictModel):
         if how == "lora":
             return cls(how=how, tokens=tokens, rate=5e-4, rank=8, scale=2.0)
         return cls(how=how, tokens=tokens, rate=1e-4 if how == "distill" else 5e-5)
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the dense model is the teacher."""
+        return self.how == "distill"
 
     @model_validator(mode="after")
     def _rank_and_scale_for_lora_only(self) -> Self:

@@ -69,11 +69,11 @@ class Job(NamedTuple):
 
     @property
     def dense(self) -> Job:
-        """The run of the dense model to compare with, with the same fine-tuning.
+        """The run of the dense model to compare with.
 
-        Distillation has no effect on the dense model, because it is its own teacher.
+        It has the same fine-tuning. A teacher has none, because it would not change.
         """
-        if self.recovery is None or self.recovery.how == "distill":
+        if self.recovery is None or self.recovery.has_teacher:
             return DENSE_JOB
         return Job(None, self.seed, self.recovery)
 
@@ -128,6 +128,11 @@ def make_job(
     if parameters:
         names = in_short(", ".join(parameters))
         raise BadInput(f"{names}: the dense model has no parameters; remove them")
+    if recovery is not None and recovery.has_teacher:
+        raise BadInput(
+            f"--recover {recovery.how}: the dense model is the teacher and cannot be trained by "
+            "it; give a method instead of dense"
+        )
     return Job(None, 0 if recovery is None else seed, recovery)
 
 

@@ -227,11 +227,6 @@ class Workbench:
             from implementations.harness.train.recovery import check
 
             check(self.dense(), job.recovery)
-            if job.recovery.how == "distill" and job.method is None:
-                raise BadInput(
-                    "--recover distill cannot be used with the dense model, which is the teacher; "
-                    "give a method"
-                )
         return samples
 
     def measure(self, job: Job, samples: Samples | None = None) -> tuple[Measured, LanguageModel]:
@@ -364,7 +359,7 @@ class Workbench:
             with timer.phase("evaluate before", f"measuring {metric} before recovery"):
                 before |= quality(model, metric, tokens, dense)
         with timer.phase("recover", f"recovering by {recovery}"), seeded(job.seed):
-            teacher = self.dense() if recovery.how == "distill" else None  # loads it again
+            teacher = self.dense() if recovery.has_teacher else None
             losses = recover(model, recovery, stream, masked, teacher)
         windows = recovery.windows(stream.windows.ids.shape[1])
         training = course(losses, stream, windows)

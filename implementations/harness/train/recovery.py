@@ -78,7 +78,7 @@ def _loss(
     model: LanguageModel, recovery: Recovery, teacher: LanguageModel | None
 ) -> Callable[[Tensor], Tensor]:
     """Return the loss of ids `[windows, length]` that training all weights minimises."""
-    if recovery.how != "distill":
+    if not recovery.has_teacher:
         return lambda ids: next_token_loss(model, ids)
     if teacher is None:
         raise BadInput("distillation needs a teacher; give the dense model")

@@ -258,6 +258,10 @@ BAD = {
         ["run", "wanda", "--recover", "full", "--tokens", "0"],
         "--tokens must be between 1 and",
     ),
+    "distillation of the teacher": (
+        ["run", "dense", "--recover", "distill"],
+        "the dense model is the teacher",
+    ),
 }
 
 EMPTY = ["model", "protocol", "device", "dtype", "accelerator", "set", "tasks", "task-folder"]

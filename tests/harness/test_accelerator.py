@@ -64,8 +64,6 @@ def device() -> torch.device:
 
 def on_accelerator(model: LanguageModel, block_by_block: bool = False) -> LanguageModel:
     """Return a model that computes on the accelerator, with its weights there or on the host."""
-    if model.family.experts:  # the simulated device lacks an operation of the grouped kernel
-        model.hf.set_experts_implementation("eager")
     if block_by_block:
         return LanguageModel(model.hf, accelerator=device())
     model.hf.to(device())

@@ -61,7 +61,7 @@ class Experts:
     def route(self, logits: Tensor) -> Routing:
         """Choose experts by `logits [tokens, experts]` as the router of the model does.
 
-        An expert with a logit of minus infinity does not exist for a token.
+        An expert whose logit is minus infinity is not chosen.
         """
         probabilities = logits.softmax(dim=-1, dtype=torch.float32)  # [tokens, experts]
         gates, chosen = probabilities.topk(self.top_k, dim=-1)

@@ -141,7 +141,7 @@ class ShapeChoices:
         """Return the shapes of about `weights` weights, within half of a `unit`.
 
         There is at most one for each hidden size and number of query heads. Raises `BadInput` if
-        there is none.
+        no shape meets the budget.
         """
         counts = self.channel_counts
         filled = [frame.filled(weights, counts) for frame in self.frames]

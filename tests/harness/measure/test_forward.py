@@ -211,8 +211,6 @@ def test_nan_error_names_the_block(tokens):
 @pytest.mark.gpu
 def test_one_block_at_a_time_on_an_accelerator_gives_the_same(model):
     device = torch.accelerator.current_accelerator()
-    if model.family.experts:  # the simulated device lacks an operation of the grouped kernel
-        model.hf.set_experts_implementation("eager")
     tokens = random_tokens(samples=4, length=24)
     expected = whole(logits(model, tokens))
     addresses = [p.data_ptr() for p in model.hf.parameters()]

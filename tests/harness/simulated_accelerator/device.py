@@ -32,6 +32,12 @@ def register() -> None:
     torch.ops.simulated_accelerator.register_hooks()
     torch._register_device_module(NAME, sys.modules[__name__])
     torch.utils.generate_methods_for_privateuse1_backend(for_storage=True)
+    torch.library.register_kernel("aten::histc", NAME, histogram)
+
+
+def histogram(x: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
+    """Compute `torch.histc` of integers, which GPUs can and the CPU cannot."""
+    return torch.histc(x.cpu().float(), bins, min, max).to(x)
 
 
 def compiled() -> Path:

@@ -87,8 +87,6 @@ def test_distillation_compares_with_the_dense_model_itself(setup, tmp_path):
     (dense,) = load_records([tmp_path / "tiny" / "dense"])
     assert dense.recovered is None
     assert record.dense.run == dense.run
-    with pytest.raises(BadInput, match="cannot be used with the dense model"):
-        Workbench(setup).prepare(Job(None, 0, asked("distill")))
 
 
 def test_boards_separate_results_with_and_without_fine_tuning(setup, tmp_path):

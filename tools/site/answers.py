@@ -22,6 +22,7 @@ from implementations.harness.results.ranking import (
     Loss,
     Rank,
     class_of,
+    falls_short,
     loss,
     ranking_metrics,
     ranks,
@@ -30,6 +31,7 @@ from implementations.harness.results.ranking import (
 )
 from implementations.harness.results.record import Record
 from tools.site.atlas import Atlas
+from tools.site.formatting import percent
 from tools.site.paper_facts import words_of
 
 BUDGET = (
@@ -286,6 +288,8 @@ def unranked(row: Row, board: Board) -> str:
         return "collapsed"
     if row.family == QUANTISED:
         return "has fewer bits"
+    if falls_short(row):
+        return f"achieved only {percent(row.achieved)}"
     if kinds := trained_on(row, board):
         return f"trained on {' and '.join(subject(f'ppl/{kind}') for kind in kinds)}"
     return f"not measured on {ranking_text(board)}"

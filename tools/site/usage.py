@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 
 from tools.catalog.schema.paper import Paper
@@ -33,7 +34,7 @@ def share(method: Method) -> str:
 
 def trial(method: Method) -> str:
     """Return example options of a first run; to remove experts, they include a model with some."""
-    mixture = " --model my-mixture" if "experts" in granularity(method) else ""
+    mixture = " --model my-mixture" if removes_experts(method) else ""
     return f"{share(method)}{mixture}"
 
 
@@ -75,9 +76,23 @@ def parallel(atlas: Atlas) -> list[str]:
 
 
 def families(atlas: Atlas) -> list[str]:
-    """List the model families of the contract's tests."""
-    tested = (method.support.get("families", ()) for method in atlas.methods.values())
+    """List the model families that methods other than those for mixtures support."""
+    return _families(method for method in atlas.methods.values() if not removes_experts(method))
+
+
+def mixtures(atlas: Atlas) -> list[str]:
+    """List the families of mixtures of experts."""
+    return _families(method for method in atlas.methods.values() if removes_experts(method))
+
+
+def _families(methods: Iterable[Method]) -> list[str]:
+    tested = (method.support.get("families", ()) for method in methods)
     return list(dict.fromkeys(chain.from_iterable(tested)))
+
+
+def removes_experts(method: Method) -> bool:
+    """Return whether a method removes experts, which only mixtures have."""
+    return "experts" in granularity(method)
 
 
 def granularity(method: Method) -> frozenset[str]:

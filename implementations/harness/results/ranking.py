@@ -5,7 +5,8 @@
   pruned after a prompt, activation sparsity, or quantised.
 - The **loss** of a row is the mean ratio to dense over the texts of the protocol that are of
   another kind than its calibration text, because most methods read that one. All rows are compared
-  on the same texts. A row that trained on such a text or collapsed has no loss and no rank.
+  on the same texts. A row that trained on such a text, collapsed, or removed clearly less than
+  requested has no loss and no rank.
 - Two losses are **equal** if they differ by less than the sum of their standard deviations over
   seeds, if both have three seeds or more, and otherwise if they differ by at most 5 %.
 - A **rank** is the range of places that a row may have: one more than the number of rows that are
@@ -50,6 +51,8 @@ TIE = 0.05
 """Losses that differ by this share of the larger one count as equal."""
 SEEDS = 3
 """Number of seeds from which the spread over them decides whether losses are equal."""
+SHORTFALL = 0.02
+"""Share of the weights that a ranked row may fall short of the requested sparsity."""
 _KINDS = {
     "wikitext2": "wikipedia",
     "wikitext2-train": "wikipedia",
@@ -170,10 +173,16 @@ def _mean_over_texts(
     return Spread.of([statistics.mean(of_seed) for of_seed in known])
 
 
+def falls_short(row: Row) -> bool:
+    """Return whether a row removed clearly less than requested, such as one that adds matrices."""
+    return row.first.asked - row.achieved > SHORTFALL
+
+
 def loss(row: Row, board: Board) -> Loss | None:
-    """Return the loss; None if the row collapsed, trained on a ranking text or lacks a value."""
+    """Return the loss; None for a row without a rank (see the rules) or without a value."""
     spread = ratio_to_dense(row, board)
-    if not spread or not math.isfinite(spread.mean) or row.collapsed or trained_on(row, board):
+    excluded = row.collapsed or falls_short(row) or trained_on(row, board)
+    if excluded or not spread or not math.isfinite(spread.mean):
         return None
     return Loss(spread.mean, spread.deviation if len(row.records) >= SEEDS else None)
 

@@ -151,6 +151,15 @@ def test_a_row_collapses_by_the_mean_over_its_seeds(ratios: tuple[float, ...], c
     assert (loss(row, board) is None) == collapsed
 
 
+@pytest.mark.parametrize(
+    ("achieved", "ranked"), [(0.5, True), (0.481, True), (0.403, False), (0.52, True)]
+)
+def test_a_row_that_removed_clearly_less_than_requested_has_no_rank(achieved: float, ranked: bool):
+    record = changed(sample("denoiserotator", 0.5, 1.5), achieved=achieved)
+    board = board_of(record)
+    assert (loss(board.rows[0], board) is not None) == ranked
+
+
 def test_classes():
     plain = sample("flap", 0.2, 1.5, granularity=HEADS)
     trained = changed(plain, course=COURSE)

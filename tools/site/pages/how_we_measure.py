@@ -9,7 +9,7 @@ from pathlib import Path
 
 from implementations.harness.results.metric import METRICS, TASK, Metric
 from implementations.harness.results.protocol import PROTOCOLS
-from implementations.harness.results.ranking import CLASSES, SEEDS
+from implementations.harness.results.ranking import CLASSES, SEEDS, SHORTFALL
 from implementations.harness.results.record import LARGEST_SPREAD, NO_SPEED_UP, Record
 from tools.site import claim_status, code
 from tools.site.answers import first_ranking
@@ -66,6 +66,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             noise=NOISE,
             classes=CLASSES,
             seeds=SEEDS,
+            shortfall=SHORTFALL,
             orders=order_agreement(ranking) if (ranking := first_ranking(atlas)) else None,
             outcomes=OUTCOMES,
             most=MOST_PAIRS,

@@ -41,6 +41,10 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             training=usage.training(atlas),
             parallel=usage.parallel(atlas),
             families=usage.families(atlas),
+            mixtures=usage.mixtures(atlas),
+            for_mixtures=[
+                slug for slug, one in atlas.methods.items() if usage.removes_experts(one)
+            ],
         ),
     )
 

@@ -108,6 +108,22 @@ def test_without_steps_it_is_the_base_method(base, setting):
 # Scores and entropies.
 
 
+def test_rotations_keep_the_total_of_magnitude_scores_but_not_of_wanda_scores():
+    block, weights, grams, _ = first_block()
+    rotation = random_rotation(block)
+    for role, weight in weights.items():
+        turned = rotation.weight(role, weight)
+        torch.testing.assert_close(turned.square().sum(), weight.square().sum())
+    down = rotation.weight("down", weights["down"])  # only its outputs are rotated
+    torch.testing.assert_close(down.square().sum(0), weights["down"].square().sum(0))
+    torch.testing.assert_close(rotation.diagonal("down", grams["down"]), grams["down"].diagonal())
+    W, H = torch.tensor([[1.0, 0.0]]), torch.tensor([1.0, 0.0]).diag()
+    half = torch.tensor([[1.0, -1.0], [1.0, 1.0]]) / math.sqrt(2)  # by 45 degrees
+    rotation = Rotation(half, torch.eye(1)[None])
+    scores = rotation.weight("q", W).square() * rotation.diagonal("q", H)
+    assert float(scores.sum()) == pytest.approx(0.5)  # 1 without the rotation
+
+
 @pytest.mark.parametrize("family", ["llama", "mistral"])
 def test_scores_are_those_of_the_rotated_weights_and_inputs(family):
     block, weights, grams, X = first_block(family)

@@ -21,9 +21,9 @@ from tools.adding.draft import (
 )
 from tools.adding.fields import FIELDS, Field
 
-REQUIRED = frozenset({*CORE, *TAXONOMY, "source", "fidelity"})
+REQUIRED = frozenset({*CORE, *TAXONOMY, "tagline", "source", "fidelity"})
 """Facts that must have an answer when they are asked for."""
-READER_FACTS = ("name", "kind", "read", "summary")
+READER_FACTS = ("name", "kind", "read", "tagline", "summary")
 METHOD_FACTS = (
     *("prunes", "recovery", "allocation", "when", "role", "combines", "architecture", "model"),
     *("calibration-data", "training-data", "evaluation-data"),

@@ -94,7 +94,7 @@ def test_sources_require_read(papers: Path, change: Change) -> None:
 def test_taglines_are_sentences(papers: Path, change: Change, said: str) -> None:
     change("river", ("Prunes a river of weights down to a stream.", said))
     assert told(papers) == [
-        "river.yaml:9: tagline: is no sentence;"
+        "river.yaml:9: tagline: must be a sentence;"
         " start with a capital letter and end with a full stop"
     ]
 

@@ -55,7 +55,7 @@ def tagline(entry: Entry) -> Iterator[Problem]:
     text = entry.paper.tagline
     if text and not (text[0].isupper() and text.endswith(".")):
         advice = "start with a capital letter and end with a full stop"
-        yield entry.problem("tagline", message="is no sentence", advice=advice)
+        yield entry.problem("tagline", message="must be a sentence", advice=advice)
 
 
 def read(entry: Entry) -> Iterator[Problem]:

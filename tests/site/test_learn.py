@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -137,3 +138,5 @@ def test_pictures_name_their_source(repository: Path, page: str) -> None:
             assert measured["command"] in page
             assert measured["model_sha256"][:8] in page
             assert measured["protocol"] in page
+            module = measured["command"].split()[2]  # python -m MODULE ...
+            assert find_spec(module) is not None, measured["command"]

@@ -334,7 +334,7 @@ class LanguageModel:
         self.active_prompt = 0
         """Number of tokens at the start of every text that it treats as the prompt."""
         self.calibrated: Any = None
-        """What the last method that acts while the model runs has found on its calibration set."""
+        """Calibration results of the last method that acts while the model runs."""
         # The device of a tensor has an index, which a bare name such as "cuda" does not.
         self.accelerator = torch.empty(0, device=accelerator or self.device).device
 

@@ -69,7 +69,7 @@ class Line:
     seconds: Spread | None
     """Time for pruning."""
     memory: float | None
-    """Peak memory while pruning in bytes, including the model."""
+    """Peak memory in bytes, including the model (see `Peak`)."""
     decode: float | None
     """Decoding speed relative to dense."""
     labels: tuple[str, ...] = ()

@@ -453,9 +453,10 @@ def quality(
     dense: DensePredictions | None,
     prompt: int = 0,
 ) -> dict[str, float]:
-    """Measure the perplexity `metric` of `tokens`, or of what follows a `prompt` of so many tokens.
+    """Measure the perplexity of `tokens` under the name `metric`.
 
-    Beside `dense` predictions, divergence and agreement are measured as well.
+    With `prompt` > 0, only predictions after that many tokens of each window count. With `dense`
+    predictions, also return KL divergence and agreement.
     """
     if prompt:
         metric = AFTER_PROMPT.kind + metric[metric.index("/") :]

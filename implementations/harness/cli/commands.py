@@ -62,11 +62,8 @@ from implementations.harness.results.external import installed_methods
 from implementations.harness.results.files import short_path
 from implementations.harness.results.own_texts import with_own_texts
 from implementations.harness.results.protocol import get_protocol
-from implementations.harness.results.store import load_record, load_records, published_folders
+from implementations.harness.results.store import RUNS, load_record, load_records, published_folders
 from implementations.harness.results.store import methods as list_methods
-
-RUNS = Path("runs")
-
 
 # From click, or from the copy of it in newer versions of Typer.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)

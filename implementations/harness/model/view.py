@@ -437,10 +437,6 @@ def require_whole_model(model: LanguageModel, user: str) -> None:
         )
 
 
-def _can_be_gradient(grad: Tensor | None, parameter: Tensor) -> bool:
-    return grad is not None and (grad.shape, grad.dtype) == (parameter.shape, parameter.dtype)
-
-
 @contextmanager
 def preserved(model: LanguageModel) -> Iterator[None]:
     """Restore modes, `use_cache`, `requires_grad` and gradients after the `with` block.
@@ -470,6 +466,7 @@ def preserved(model: LanguageModel) -> Iterator[None]:
             parameter = module._parameters.get(name)
             if parameter is not None:
                 parameter.requires_grad_(needed)
-                parameter.grad = grad if _can_be_gradient(grad, parameter) else None
+                kind = parameter.shape, parameter.dtype
+                parameter.grad = None if grad is None or (grad.shape, grad.dtype) != kind else grad
         if use_cache is not None:
             hf.config.use_cache = use_cache

@@ -57,8 +57,8 @@ class Line:
     kind: str
     """The class, such as `structured, one-shot`; empty if all rows of a sparsity compete."""
     rank: Rank | None
-    """The places it may have among the rows that compete with it; None if it collapsed, trained on
-    a ranking text, or lacks a value."""
+    """The places it may have among the rows that compete with it; None if it has no loss by the
+    rules of `ranking`, for example because it collapsed or trained on a ranking text."""
     perplexity: Spread | None
     ratio: Spread | None
     """Perplexity / dense perplexity of the same run."""

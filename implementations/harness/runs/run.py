@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from implementations.harness.results.files import (
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import (
     IMPLEMENTATIONS,
+    RUNS,
     check_record,
     load_record,
     publish_record,
@@ -50,8 +51,6 @@ from implementations.harness.results.store import (
 from implementations.harness.runs.job import DENSE_JOB, Job, Setup
 from implementations.harness.runs.recording import require_checkout
 from implementations.harness.runs.workbench import Workbench
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,9 @@ def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> Writt
     """
     job = pruned.dense
     key = bench.key(job)
-    for path in (*record_files(runs / bench.setup.protocol.name / DENSE), *published_dense(bench)):
+    protocol = bench.setup.protocol.name
+    published = IMPLEMENTATIONS / "harness" / "records" / protocol
+    for path in (*record_files(runs / protocol / DENSE), *record_files(published)):
         record = load_record(path)
         if (
             record.key == key
@@ -176,11 +177,6 @@ def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> Writt
         measured, _ = bench.measure(job)
         record = bench.record(job, measured, None)
         return Written(record, save_or_rescue(record, runs))
-
-
-def published_dense(bench: Workbench) -> Iterator[Path]:
-    """Yield the files of published dense records for the protocol."""
-    return record_files(IMPLEMENTATIONS / "harness" / "records" / bench.setup.protocol.name)
 
 
 def save_or_rescue(record: Record, runs: Path) -> Path:

@@ -190,12 +190,12 @@ def run(
     chosen = with_own_texts(get_protocol(protocol), calibrate_on, evaluate_on or ())
     setup = make_setup(chosen, model, device, dtype, accelerator, tasks, task_folder, stream)
     from implementations.harness.prune.parallel import joined  # slow: imports transformers
-    from implementations.harness.runs.run import help_prune
+    from implementations.harness.runs.run import prune_as_helper
     from implementations.harness.runs.run import run as do
 
     with joined() as rank:
         if rank > 0:
-            help_prune(job, setup)
+            prune_as_helper(job, setup)
             return
         with terminal.progress():
             written = do(job, setup, runs=runs, checkpoint=save, publish=publish)

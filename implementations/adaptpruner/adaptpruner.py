@@ -68,7 +68,7 @@ class AdaptPruner(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights in the decoder blocks' linear layers to remove."""
     steps: Count = 50
     """Steps in which the mean sparsity would reach 1 (T); pruning stops at the target."""
     amplitude: NonNegative = 0.02

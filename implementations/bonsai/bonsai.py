@@ -47,9 +47,9 @@ class Bonsai(UnitMethod):
     small: ClassVar[dict[str, Any]] = {"step": 0.5, "pairs": 2, "samples": 2}
 
     sparsity: Ratio = 0.5
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights in the decoder blocks' linear layers to remove."""
     step: Positive = 0.05
-    """Share of the original linear weights to remove per round (p)."""
+    """Share of the original weights to remove per round (p)."""
     pairs: Count = 100
     """Sub-models evaluated per round, each together with its complement."""
     samples: Count = 32

@@ -44,7 +44,8 @@ class CFSP(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove, all of them from the MLPs."""
+    """Share of the weights in the decoder blocks' linear layers to remove, all of them from the
+    MLPs."""
     score: Literal["paper", "official"] = "paper"
     """Channel score: equation (8), or the activation norm as in the official code."""
     steepness: NonNegative = 1.0

@@ -35,7 +35,8 @@ class DeeperLayers(UnitMethod):
     capabilities = Capabilities(granularity=("blocks",), calibration="forward", parallel=True)
 
     sparsity: Ratio = 0.25
-    """Share of the decoder blocks' linear weights to remove, rounded to whole blocks."""
+    """Share of the weights in the decoder blocks' linear layers to remove, rounded to whole
+    blocks."""
     rule: Literal["similarity", "deepest"] = "similarity"
     """Run to remove: the one of the smallest distance, or the last one before the last block."""
     tokens: Literal["last", "all"] = "last"

@@ -58,7 +58,7 @@ class FastForward(UnitMethod):
     small: ClassVar[dict[str, Any]] = {"episodes": 12, "collect": 4, "epochs": 2, "samples": 2}
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights in the decoder blocks' linear layers to remove."""
     episodes: Count = 2000
     """Number of proposals to evaluate."""
     collect: Count = 15

@@ -47,7 +47,7 @@ class HyWIA(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights in the decoder blocks' linear layers to remove."""
     fusion: Literal["attention", "coarse", "fine"] = "attention"
     """Both views, fused by attention over samples, or one view from all gradients together."""
     sharpness: NonNegative = 10.0

@@ -50,7 +50,8 @@ class KVPruner(UnitMethod):
     )
 
     sparsity: Ratio = 0.1
-    """Share of the decoder blocks' linear weights to remove, all of it from attention."""
+    """Share of the weights in the decoder blocks' linear layers to remove, all of it from
+    attention."""
     allocation: Literal["ppl", "rank", "uniform"] = "ppl"
     """Basis of a block's ratio: its increase in perplexity, the rank of this increase, or none."""
     form: Literal["decay", "inverse"] = "decay"

@@ -38,7 +38,8 @@ class LLMBIP(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove, the same in every block."""
+    """Share of the weights in the decoder blocks' linear layers to remove, the same in every
+    block."""
     propagate: bool = True
     """Follow the effect of attention through the MLP; if false, score it at the output of `o`."""
 

@@ -50,7 +50,7 @@ class LLMPruner(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights in the decoder blocks' linear layers to remove."""
     taylor: Literal["param_first", "param_second", "param_mix", "vectorize"] = "param_first"
     """Score of a row or column: per weight to first, second or both orders, or as one vector."""
     aggregation: Literal["sum", "prod", "max", "last"] = "sum"

@@ -57,7 +57,7 @@ class LoRAPrune(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights in the decoder blocks' linear layers to remove."""
     criterion: Literal["lora", "gradient", "magnitude"] = "lora"
     """Factor of the merged weight in the score: estimated gradient, exact gradient, or none."""
     as_code: bool = False

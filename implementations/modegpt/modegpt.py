@@ -63,7 +63,7 @@ class MoDeGPT(UnitMethod):
     )
 
     sparsity: Ratio = 0.3
-    """Share of the decoder blocks' linear weights to remove (phi)."""
+    """Share of the weights in the decoder blocks' linear layers to remove (phi)."""
     temperature: Positive = 0.15
     """How evenly the blocks shrink (epsilon): a large value means equal shares for all of them."""
     ridge: Positive = 0.01

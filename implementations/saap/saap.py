@@ -48,7 +48,7 @@ class SAAP(UnitMethod):
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="gradient")
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights in the decoder blocks' linear layers to remove."""
     fusion: Literal["uncertainty", "vector", "element"] = "uncertainty"
     """Fuse both importances by their noise levels, or use only one of them."""
     fluctuation: Literal["zscore", "batch"] = "zscore"

@@ -39,7 +39,7 @@ class SLEB(UnitMethod):
     small: ClassVar[dict[str, Any]] = {"early": 0, "late": 0, "samples": 2}
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove, met by whole blocks."""
+    """Share of the weights in the decoder blocks' linear layers to remove, met by whole blocks."""
     early: Whole = 1
     """Number of blocks at the start that are never removed."""
     late: Whole = 1

@@ -48,7 +48,7 @@ class SlimGPT(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights in the decoder blocks' linear layers to remove."""
     first: Ratio = 0.25
     """Pruning ratio of the first block, as a fraction of the mean (r_0); 1 means uniform ratios."""
     schedule: Schedule = "halving"

@@ -48,7 +48,7 @@ class SlimLLM(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights in the decoder blocks' linear layers to remove."""
     layers: Ratio = 26 / 32
     """Share of the blocks that are pruned: those that rotate the hidden state least."""
     alpha: NonNegative = 10

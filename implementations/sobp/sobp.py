@@ -54,7 +54,7 @@ class SoBP(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights in the decoder blocks' linear layers to remove."""
     select: bool = True
     """Stage 1: select units network-wide by gradients. If off, all blocks lose the same share."""
     importance: Literal["first-order", "fisher"] = "fisher"

@@ -62,11 +62,8 @@ from implementations.harness.results.external import installed_methods
 from implementations.harness.results.files import short_path
 from implementations.harness.results.own_texts import with_own_texts
 from implementations.harness.results.protocol import get_protocol
-from implementations.harness.results.store import load_record, load_records, published_folders
+from implementations.harness.results.store import RUNS, load_record, load_records, published_folders
 from implementations.harness.results.store import methods as list_methods
-
-RUNS = Path("runs")
-
 
 # From click, or from the copy of it in newer versions of Typer.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
@@ -193,12 +190,12 @@ def run(
     chosen = with_own_texts(get_protocol(protocol), calibrate_on, evaluate_on or ())
     setup = make_setup(chosen, model, device, dtype, accelerator, tasks, task_folder, stream)
     from implementations.harness.prune.parallel import joined  # slow: imports transformers
-    from implementations.harness.runs.run import help_prune
+    from implementations.harness.runs.run import prune_as_helper
     from implementations.harness.runs.run import run as do
 
     with joined() as rank:
         if rank > 0:
-            help_prune(job, setup)
+            prune_as_helper(job, setup)
             return
         with terminal.progress():
             written = do(job, setup, runs=runs, checkpoint=save, publish=publish)

@@ -36,9 +36,10 @@ from implementations.harness.results.files import (
     user_path,
     write_atomically,
 )
+from implementations.harness.results.store import RUNS
 
 TEMPLATE = Path(__file__).with_name("new_method.py.txt")
-RUNS, OUT = Path("runs"), Path("comparison")
+OUT = Path("comparison")
 
 
 def new(

@@ -84,7 +84,8 @@ def patterns_hold_in_every_group(method: type[Method], family: str) -> None:
         pattern = parse_pattern(text)
         for _, _, linear in pruned(method, family, pattern=text).linears():
             groups = linear.weight.unflatten(1, (-1, pattern.group))  # [out, groups, group]
-            assert bool((groups.count_nonzero(dim=-1) == pattern.keep).all())
+            holds = bool((groups.count_nonzero(dim=-1) == pattern.keep).all())
+            assert holds, f"a group does not keep {pattern.keep} of {pattern.group} weights"
 
 
 @clause("methods that quantise", when=lambda method: method.capabilities.quantises)
@@ -92,7 +93,7 @@ def layers_have_few_distinct_values(method: type[Method], family: str) -> None:
     """Bits per weight are below those of the dtype, and layers have few distinct values."""
     model = tiny_model(family)
     bits = apply(method, model).bits
-    assert bits is not None
+    assert bits is not None, "`prune` returned no `bits`"
     for _, _, linear in model.linears():
         assert 0 < bits < 8 * linear.weight.itemsize
         assert len(linear.weight.unique()) < linear.weight.numel() / 2
@@ -120,6 +121,8 @@ def _assert_met(method: type[Method], family: str, share: float, blocks: int = 4
     met = abs(removed + added - share * dense.all) <= allowed + 1e-6
     assert met, f"removed {removed / dense.all:.4g} of the weights, {share:.4g} was asked for"
     assert outcome.asked == share
-    assert (outcome.bits is not None) == method.capabilities.quantises
-    assert abs(outcome.achieved * dense.all - removed) < 1e-3
+    reported = (outcome.bits is not None) == method.capabilities.quantises
+    assert reported, "`prune` must return `bits` if and only if the method declares `quantises`"
+    right = abs(outcome.achieved * dense.all - removed) < 1e-3
+    assert right, f"reported a sparsity of {outcome.achieved:.4g}, not {removed / dense.all:.4g}"
     assert bool(torch.tensor(outcome.achieved).isfinite())

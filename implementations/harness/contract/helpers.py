@@ -144,6 +144,7 @@ def refusal(action: Callable[..., Any], *arguments: Any, **settings: Any) -> str
     except (BadInput, NumericsError) as error:
         message = str(error)
     else:
-        raise AssertionError("was not refused")
-    assert len(message) > 20, f"too short to help: {message}"
+        given = ", ".join(f"{name}={value}" for name, value in settings.items())
+        raise AssertionError(f"{given or 'invalid input'} was not refused")
+    assert len(message) > 20, f"an error message is too short to help: {message}"
     return message

@@ -49,7 +49,7 @@ def only_declared_parts_change(method: type[Method], family: str) -> None:
     if {"embedding", "head"} & declared:
         declared |= {"embedding", "head"} if tied(dense) else set()
     else:
-        assert tied(model) == tied(dense)
+        assert tied(model) == tied(dense), "whether embedding and head share their weight changed"
     for place in before.keys() - declared:
         assert before[place].keys() == after[place].keys()
         for name, parameter in after[place].items():
@@ -78,21 +78,24 @@ def batch_size_does_not_matter(method: type[Method], family: str) -> None:
     )
     for block, other in zip(one.blocks, eight.blocks, strict=True):
         weights, others = weights_of(block), weights_of(other)
-        assert weights.keys() == others.keys()
+        kept = f"block {block.index}: batches of 1 and 8 leave different layers"
+        assert weights.keys() == others.keys(), kept
         for name, a in weights.items():
             where, b = f"block {block.index}, {name}", others[name]
-            assert a.shape == b.shape, where
+            assert a.shape == b.shape, f"{where}: batches of 1 and 8 leave different shapes"
             agree = (a == 0) == (b == 0)
-            assert agree.float().mean() >= 0.999 if agree.numel() else True, where
+            share = float(agree.float().mean()) if agree.numel() else 1.0
+            assert share >= 0.999, f"{where}: batches of 1 and 8 remove different weights"
             if bool(agree.all()):
-                assert relative_error(a, b) <= 1e-4, where
+                near = relative_error(a, b) <= 1e-4
+                assert near, f"{where}: weights after batches of 1 and 8 differ by more than 1e-4"
 
 
 @clause("methods that train", when=lambda method: method.capabilities.trains is not None)
 def training_course_is_reported(method: type[Method], family: str) -> None:
     """The outcome reports the training: its steps, the tokens read, and losses."""
     course = apply(method, tiny_model(family)).course
-    assert course is not None
+    assert course is not None, "`prune` returned no `course`"
     assert course.steps > 0
     assert course.read > 0
     assert 0 < len(course.losses) <= course.steps
@@ -107,7 +110,8 @@ def blocks_are_opened_one_at_a_time(method: type[Method], family: str) -> None:
     except (RuntimeError, NumericsError) as error:  # a shut block has no data, or NaN
         raise AssertionError(f"weights were read while their block was shut: {error}") from error
     whole, walked = fingerprint(pruned(method, family)), fingerprint(shut)
-    assert same(whole, walked), f"the result depends on it: {difference(whole, walked)}"
+    changed = difference(whole, walked)
+    assert same(whole, walked), f"the result differs if only one block is open at a time: {changed}"
 
 
 @clause(
@@ -131,7 +135,8 @@ def slicing_equals_masking(method: type[Method], family: str) -> None:
         else:  # mask the block by masking its outputs
             for linear in (block.attention.o, block.feed_forward.down):
                 silence(linear)
-    assert torch.allclose(logits(model), logits(silenced), rtol=1e-4, atol=1e-4)
+    equal = torch.allclose(logits(model), logits(silenced), rtol=1e-4, atol=1e-4)
+    assert equal, "the smaller model does not compute the same as the masked one"
 
 
 @clause("methods that remove experts", when=removes_experts)
@@ -149,19 +154,24 @@ def remaining_experts_are_unchanged(method: type[Method], family: str) -> None:
             unchanged = torch.equal(linear.weight, large.linears()[role].weight)
             assert unchanged, f"block {small.index}, {role} changed"
         if small.experts and large.experts:
-            assert small.experts.count == model.config.num_experts
+            count = model.config.num_experts
+            assert small.experts.count == count, (
+                f"block {small.index} does not have {count} experts"
+            )
             places = [
                 positions(kept, weight.detach())
                 for kept, weight in zip(
                     small.experts.weights().values(), large.experts.weights().values(), strict=True
                 )
             ]
-            assert places[0] == places[1] == places[2] == sorted(set(places[0]))
+            ordered = places[0] == places[1] == places[2] == sorted(set(places[0]))
+            assert ordered, f"block {small.index}: the order of the remaining experts changed"
             removed.append(torch.ones(large.experts.count, dtype=torch.bool))
             removed[-1][places[0]] = False
-    assert any(bool(lost.any()) for lost in removed)
+    assert any(bool(lost.any()) for lost in removed), "no expert was removed"
     with masked(dense, torch.cat(removed), "experts"):
-        assert torch.allclose(logits(model), logits(dense), rtol=1e-4, atol=1e-4)
+        equal = torch.allclose(logits(model), logits(dense), rtol=1e-4, atol=1e-4)
+        assert equal, "the smaller model does not compute the same as the masked one"
 
 
 @clause()
@@ -172,8 +182,9 @@ def half_precision_works(method: type[Method], family: str) -> None:
     share = shares(method, model, 0.5)[0]
     added = configured(method, sparsity=share).added(model)
     apply(method, model, sparsity=share)
-    assert {p.dtype for p in model.hf.parameters()} == {torch.bfloat16}
-    assert bool(logits(model).isfinite().all())
+    dtypes = {p.dtype for p in model.hf.parameters()}
+    assert dtypes == {torch.bfloat16}, f"a bf16 model has parameters of {dtypes}"
+    assert bool(logits(model).isfinite().all()), "a bf16 model has logits that are NaN or infinite"
     if not method.capabilities.structured:
         left = count_weights(model)
         removed = (
@@ -191,10 +202,11 @@ def reloads_with_the_same_logits(method: type[Method], family: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         save(model, Path(folder) / "pruned")
         again = load_model(Path(folder) / "pruned", tokenizer=False)
-    assert torch.equal(logits(model), logits(again))
-    assert count_weights(model) == count_weights(again)
+    assert torch.equal(logits(model), logits(again)), "the reloaded model has other logits"
+    assert count_weights(model) == count_weights(again), "the reloaded model has other weights"
     outputs = [continued(m, prompt, cache) for m in (model, again) for cache in (True, False)]
-    assert all(torch.equal(outputs[0], other) for other in outputs[1:])
+    equal = all(torch.equal(outputs[0], other) for other in outputs[1:])
+    assert equal, "generated tokens differ after reloading, or with and without a cache"
 
 
 def outside_linears(model: LanguageModel, blocks: list[Block]) -> dict[Place, dict[str, Tensor]]:
@@ -257,7 +269,7 @@ def mask_like(small: Block, large: Block) -> None:
     groups = torch.arange(large.attention.kv_heads)
     if small.attention.kv_heads < len(groups):
         groups = (rows_left(narrow["v"], wide["v"]) // size).unique()
-    assert len(groups) == small.attention.kv_heads
+    assert len(groups) == small.attention.kv_heads, f"block {small.index}: the rows of v changed"
     queries, keys = (
         (groups[:, None] * width + torch.arange(width)).flatten() for width in (group * size, size)
     )
@@ -268,7 +280,8 @@ def mask_like(small: Block, large: Block) -> None:
         dim = 1 if role in ("o", "down") else 0
         held = held_indices(narrow[role], dim)
         kept = places if held is None else places[held]
-        assert len(kept) == narrow[role].weight.shape[dim]
+        equal = len(kept) == narrow[role].weight.shape[dim]
+        assert equal, f"block {small.index}, {role}: not the units that v and up keep"
         weight, bias = wide[role].weight, wide[role].bias
         gone = torch.ones(weight.shape[dim], dtype=torch.bool)
         gone[kept] = False

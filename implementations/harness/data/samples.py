@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -318,7 +318,8 @@ def random_documents(
     _check_counts(length=length, samples=samples)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(documents), generator=generator).tolist()
-    tokenised = ((text, tokenize(text, tokenizer)) for text in _texts(name, documents, order))
+    texts = (Text(name, documents[index]) for index in order)  # one by one
+    tokenised = ((text, tokenize(text, tokenizer)) for text in texts if text.text)
     long_enough = ((text, ids) for text, ids in tokenised if len(ids) > length)
     chosen: list[str] = []
     crops: list[torch.Tensor] = []
@@ -337,12 +338,6 @@ def random_documents(
         )
     joined = Text(name, BETWEEN_DOCUMENTS.join(chosen))
     return Tokens(torch.stack(crops), name, tuple(spans), joined.sha256)
-
-
-def _texts(name: str, documents: Sequence[str], order: Sequence[int]) -> Iterator[Text]:
-    """Read the documents one by one in `order`, skipping empty ones."""
-    texts = (Text(name, documents[index]) for index in order)
-    return (text for text in texts if text.text)
 
 
 def _cut(text: Text | Origin, ids: torch.Tensor, starts: Sequence[int], length: int) -> Tokens:

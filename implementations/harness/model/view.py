@@ -334,7 +334,7 @@ class LanguageModel:
         self.active_prompt = 0
         """Number of tokens at the start of every text that it treats as the prompt."""
         self.calibrated: Any = None
-        """What the last method that acts while the model runs has found on its calibration set."""
+        """Calibration results of the last method that acts while the model runs."""
         # The device of a tensor has an index, which a bare name such as "cuda" does not.
         self.accelerator = torch.empty(0, device=accelerator or self.device).device
 
@@ -437,10 +437,6 @@ def require_whole_model(model: LanguageModel, user: str) -> None:
         )
 
 
-def _can_be_gradient(grad: Tensor | None, parameter: Tensor) -> bool:
-    return grad is not None and (grad.shape, grad.dtype) == (parameter.shape, parameter.dtype)
-
-
 @contextmanager
 def preserved(model: LanguageModel) -> Iterator[None]:
     """Restore modes, `use_cache`, `requires_grad` and gradients after the `with` block.
@@ -470,6 +466,7 @@ def preserved(model: LanguageModel) -> Iterator[None]:
             parameter = module._parameters.get(name)
             if parameter is not None:
                 parameter.requires_grad_(needed)
-                parameter.grad = grad if _can_be_gradient(grad, parameter) else None
+                kind = parameter.shape, parameter.dtype
+                parameter.grad = None if grad is None or (grad.shape, grad.dtype) != kind else grad
         if use_cache is not None:
             hf.config.use_cache = use_cache

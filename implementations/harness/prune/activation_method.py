@@ -41,8 +41,8 @@ class Drop(NamedTuple):
 
 
 @dataclass
-class Calibrated:
-    """What a method found on the calibration set, and what has been counted since then."""
+class CalibrationResult:
+    """Drops that a method chose on the calibration set, and entries counted since then."""
 
     method: Method
     drops: list[dict[str, Drop]]
@@ -86,7 +86,7 @@ class ActivationMethod(Method):
         """Calibrate block by block on the dense model; return the drops and their shares."""
         samples = replace(calibration, batch_size=1)
         drops = [self.calibrate(block) for block in walk(model, samples, edits=False)]
-        model.calibrated = Calibrated(self, drops, [{} for _ in drops])
+        model.calibrated = CalibrationResult(self, drops, [{} for _ in drops])
         shares = [{role: drop.share for role, drop in of_block.items()} for of_block in drops]
         return {
             "unused": unread(model, shares),
@@ -102,7 +102,7 @@ class ActivationMethod(Method):
         `acting`.
         """
         found = model.calibrated
-        if not isinstance(found, Calibrated) or found.method != self:
+        if not isinstance(found, CalibrationResult) or found.method != self:
             raise BadInput(
                 f"{self.slug()} has no thresholds for {model.name}; call `apply` of this method, "
                 "with the same settings, on the model first"

@@ -1,6 +1,7 @@
 """Prune one block to given numbers of weights per layer or to a pattern, by one of three methods.
 
-Methods that only change what comes before use them. The numbers to remove, by role, come from
+For methods such as OWL, AlphaPruning and DenoiseRotator, which choose layer sparsities or rotate
+the weights first and then prune in one of these ways. The numbers to remove, by role, come from
 `WeightMethod.counts`.
 """
 

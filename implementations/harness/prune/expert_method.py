@@ -1,4 +1,7 @@
-"""Base class of methods that remove experts, and what they observe."""
+"""Base class of methods that remove experts.
+
+`routed` yields the inputs, routing and outputs of experts on the calibration set.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ class ExpertMethod(UnitMethod):
 
 
 class Routed(NamedTuple):
-    """What the experts of a block read and put out together in one micro-batch."""
+    """Inputs, routing and summed outputs of a block's experts for one micro-batch."""
 
     x: Tensor
     """Their input, `[tokens, hidden]`."""

@@ -7,7 +7,6 @@ whole units. Tests, records and the site use the declared `capabilities`.
 from __future__ import annotations
 
 import math
-import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -144,7 +143,6 @@ class Outcome(BaseModel):
 
     asked: float
     achieved: float
-    seconds: float
     bits: float | None = None
     """Bits per weight of the blocks' linear layers, with overhead; None if it does not quantise."""
     unused: int = 0
@@ -311,7 +309,6 @@ class Method(BaseModel, ABC):
     def execute(self, model: LanguageModel, calibration: Tokens | None, seed: int) -> Outcome:
         """Do the same as `apply` for input that `check` has accepted."""
         before, unit, added = total_weights(model), self.unit(model), self.added(model)
-        start = time.perf_counter()
         with collected_warnings() as messages, preserved(model), seeded(seed), torch.no_grad():
             model.hf.eval()
             details = dict(self.prune(model, cast(Calibration, calibration)) or {})
@@ -319,7 +316,6 @@ class Method(BaseModel, ABC):
                 model, f"{self.slug()} overflowed; load the model in a wider dtype"
             )
             refuse_emptied(model.blocks)
-            seconds = time.perf_counter() - start
             unused = details.pop("unused", 0)
             used = left.all - unused if self.capabilities.structured else left.nonzero
             achieved = 1 - used / before
@@ -328,7 +324,6 @@ class Method(BaseModel, ABC):
         return Outcome(
             asked=self.target,
             achieved=achieved,
-            seconds=seconds,
             bits=details.pop("bits", None),
             unused=unused,
             course=details.pop("course", None),

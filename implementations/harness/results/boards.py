@@ -2,8 +2,9 @@
 
 - A **board** holds the records that agree in the protocol's fingerprint, the hashes of the
   evaluation texts and of the model (weights, configuration, tokenizer), the number format, the
-  device and the fine-tuning after pruning. Its dense row had the same fine-tuning. Methods that
-  prune for a prompt have boards of their own because they are measured after the prompt.
+  device and the fine-tuning after pruning. Its dense row had the same fine-tuning, unless the dense
+  model was the teacher. Methods that prune for a prompt have boards of their own because they are
+  measured after the prompt.
 - Of two records with the same key, only the newer counts.
 - A **row** holds the runs that only differ in the seed.
 - A **value** of a row is the mean over its seeds, with the sample standard deviation if there are
@@ -195,7 +196,7 @@ class Row:
 
     @property
     def memory(self) -> int:
-        """Peak memory while pruning in bytes, maximum over the runs."""
+        """Peak memory in bytes (see `Peak`), maximum over the runs."""
         return max(record.peak.bytes for record in self.records)
 
     def _over(self, read: Callable[[Record], float | None]) -> Spread | None:
@@ -247,7 +248,7 @@ class Board:
 
     @property
     def recovery(self) -> Recovery | None:
-        """The fine-tuning that all rows and the dense model had, if any."""
+        """The fine-tuning that all rows had, if any; so had the dense model, except a teacher."""
         return self.newest.recovery
 
     @property

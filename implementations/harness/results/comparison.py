@@ -1,7 +1,7 @@
 """The table of `atlas compare`: methods side by side, for the terminal and for a paper.
 
-Rows with the same requested sparsity are ranked by the rules of `ranking`: with three seeds or
-more, two methods are tied if their losses differ by less than the sum of the standard deviations.
+Rows are ranked by the rules of `ranking`, with those that compete: of the same requested sparsity
+or pattern, all structured or all unstructured, and of the same class.
 Needs neither torch nor transformers.
 """
 
@@ -19,12 +19,23 @@ from implementations.harness.results.metric import (
     beside,
     subject,
 )
-from implementations.harness.results.ranking import SEEDS, TIE, Rank, loss, ranking_metrics, ranks
+from implementations.harness.results.ranking import (
+    CLASSES,
+    DROPS,
+    SEEDS,
+    TIE,
+    Rank,
+    class_of,
+    loss,
+    ranking_metrics,
+    ranks,
+)
 
 COLUMNS = {
     "rank": "Rank",
     "method": "Method",
     "settings": "Sparsity",
+    "kind": "Class",
     "perplexity": "Perplexity",
     "ratio": "× dense",
     "divergence": "KL",
@@ -33,7 +44,7 @@ COLUMNS = {
     "memory": "Peak memory (MB)",
     "decode": "Decode speed",
 }
-LEFT = ("method", "settings")
+LEFT = ("method", "settings", "kind")
 """Columns that are aligned on the left."""
 
 
@@ -43,8 +54,11 @@ class Line:
 
     method: str
     settings: str
+    kind: str
+    """The class, such as `structured, one-shot`; empty if all rows of a sparsity compete."""
     rank: Rank | None
-    """The places it may have among the rows of the same sparsity; None if it collapsed."""
+    """The places it may have among the rows that compete with it; None if it has no loss by the
+    rules of `ranking`, for example because it collapsed or trained on a ranking text."""
     perplexity: Spread | None
     ratio: Spread | None
     """Perplexity / dense perplexity of the same run."""
@@ -55,7 +69,7 @@ class Line:
     seconds: Spread | None
     """Time for pruning."""
     memory: float | None
-    """Peak memory while pruning in bytes, including the model."""
+    """Peak memory in bytes, including the model (see `Peak`)."""
     decode: float | None
     """Decoding speed relative to dense."""
     labels: tuple[str, ...] = ()
@@ -68,7 +82,7 @@ class Line:
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """The table of one board: a dense line, then the methods of each sparsity by rank."""
+    """The table of one board: the methods of each sparsity and class by rank."""
 
     board: Board
     metric: str
@@ -77,22 +91,27 @@ class ComparisonTable:
 
     @property
     def caption(self) -> str:
-        """Model, protocol, text, seeds, and what a shared rank means."""
+        """Model, protocol, text, seeds, which rows compete, and what a shared rank means."""
         board = self.board
+        dense = board.dense.values[self.metric]
         seeds = {len(row.seeds) for row in board.rows}
         count = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
-        dense = board.dense.values[self.metric]
-        tie = (
-            "the sum of their standard deviations over seeds"
-            if min(seeds) >= SEEDS
-            else f"{100 * TIE:g} %, or the spread over seeds where there are {SEEDS}"
+        spread = (
+            "one seed, without a standard deviation"
+            if seeds == {1}
+            else f"mean ± standard deviation over {count} seeds"
+        )
+        competing = (
+            "Only rows of the same sparsity and class are ranked with each other. "
+            if any(line.kind for line in self.lines)
+            else ""
         )
         return (
             f"{board.model} ({board.dtype}), protocol {board.protocol}, {subject(self.metric)}: "
-            f"mean ± standard deviation over {count} seed{'s' if seeds != {1} else ''}. The dense "
-            f"perplexity is {dense:.2f}. KL: divergence from the dense model in nats a token; "
-            "agreement: share of positions with the dense model's most likely token. Rows that "
-            f"share a rank differ by less than {tie}."
+            f"{spread}. The dense perplexity is {dense:.2f}. KL: divergence from the dense model "
+            "in nats per token; agreement: share of positions with the dense model's most likely "
+            f"token. {competing}Rows that share a rank differ by at most {100 * TIE:g} %, or, if "
+            f"both have {SEEDS} seeds or more, by at most the sum of their standard deviations."
         )
 
 
@@ -100,34 +119,56 @@ def compared(boards: Sequence[Board]) -> list[ComparisonTable]:
     """Build one table per board; raises `BadInput` if there is nothing to compare."""
     found = [_comparison(board) for board in boards if board.rows]
     if not found:
-        raise BadInput("no run succeeded, so there is nothing to compare")
+        raise BadInput(
+            "there is nothing to compare: no method has a record; name at least one method "
+            "besides dense, or see the failures above"
+        )
     return found
 
 
 def _comparison(board: Board) -> ComparisonTable:
     metric = ranking_metrics(board)[0]
+    groups = _competing(board.rows)
+    mixed = len(groups) > len({_share(group[0]) for group in groups})
     lines = []
-    for group in _by_sparsity(board.rows):
+    for group in groups:
+        kind = _kind(group[0]) if mixed else ""
         losses = {i: one for i, row in enumerate(group) if (one := loss(row, board))}
         places = ranks(losses)
         order = sorted(range(len(group)), key=lambda i: losses[i].mean if i in losses else math.inf)
-        lines += [_line(group[i], metric, places.get(i)) for i in order]
+        lines += [_line(group[i], kind, metric, places.get(i)) for i in order]
     return ComparisonTable(board, metric, tuple(lines))
 
 
-def _by_sparsity(rows: Iterable[Row]) -> list[list[Row]]:
-    """Group rows by requested sparsity or pattern."""
-    groups: dict[tuple[float, str], list[Row]] = {}
+def _competing(rows: Iterable[Row]) -> list[list[Row]]:
+    """Group the rows that compete with each other, as `ranking` defines it."""
+    classes = list(CLASSES)
+    groups: dict[tuple[float, str, bool, int], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.first.asked, row.first.pattern or ""), []).append(row)
+        key = (*_share(row), row.first.structured, classes.index(class_of(row)))
+        groups.setdefault(key, []).append(row)
     return [groups[key] for key in sorted(groups)]
 
 
-def _line(row: Row, metric: str, rank: Rank | None) -> Line:
+def _share(row: Row) -> tuple[float, str]:
+    """Return the requested sparsity and pattern."""
+    return row.first.asked, row.first.pattern or ""
+
+
+def _kind(row: Row) -> str:
+    """Return the class, with how weights were removed where that can differ."""
+    kind = class_of(row)
+    if row.first.pattern or kind == DROPS:
+        return kind
+    return f"{'structured' if row.first.structured else 'unstructured'}, {kind}"
+
+
+def _line(row: Row, kind: str, metric: str, rank: Rank | None) -> Line:
     decode = row.rate("decode")
     return Line(
         method=row.method,
         settings=row.settings,
+        kind=kind,
         rank=rank,
         perplexity=row.value(metric),
         ratio=row.ratio(metric),
@@ -140,7 +181,7 @@ def _line(row: Row, metric: str, rank: Rank | None) -> Line:
     )
 
 
-def cells(line: Line, plus_minus: str = "±") -> dict[str, str]:
+def cells(line: Line) -> dict[str, str]:
     """Format a line for readers, one text per column."""
 
     def spread(value: Spread | None, digits: int, factor: float = 1) -> str:
@@ -149,12 +190,13 @@ def cells(line: Line, plus_minus: str = "±") -> dict[str, str]:
         mean = f"{factor * value.mean:,.{digits}f}"
         if value.deviation is None:
             return mean
-        return f"{mean} {plus_minus} {factor * value.deviation:,.{digits}f}"
+        return f"{mean} ± {factor * value.deviation:,.{digits}f}"
 
     return {
         "rank": str(line.rank or ("collapsed" if "collapsed" in line.labels else "")),
         "method": line.method,
         "settings": line.settings,
+        "kind": line.kind,
         "perplexity": spread(line.perplexity, 2),
         "ratio": spread(line.ratio, 2),
         "divergence": spread(line.divergence, 3),

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from implementations.harness.results.comparison import ComparisonTable
+from implementations.harness.results.comparison import ComparisonTable, Line
 from implementations.harness.results.metric import subject
 
-ROW = 0.3  # inches
+ROW, CHARACTER = 0.3, 0.08  # inches
+PLOT = 3.6  # minimum width beside the labels, in inches
 LONG = 5.0
 """Ratio of the largest to the smallest value from which the axis is logarithmic."""
 
@@ -18,7 +19,9 @@ LONG = 5.0
 def draw(comparisons: Sequence[ComparisonTable]) -> Figure:
     """Draw one panel per table: perplexity relative to dense, mean ± deviation over seeds."""
     counts = [len(comparison.lines) for comparison in comparisons]
-    figure = Figure(figsize=(6.4, sum(ROW * count + 0.9 for count in counts)), layout="constrained")
+    longest = max(len(_label(line)) for comparison in comparisons for line in comparison.lines)
+    size = max(6.4, PLOT + CHARACTER * longest), sum(ROW * count + 0.9 for count in counts)
+    figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(counts), squeeze=False, gridspec_kw={"height_ratios": counts})
     for axes, comparison in zip(panels[:, 0], comparisons, strict=True):
         known = [(line, line.ratio) for line in comparison.lines if line.ratio]
@@ -33,7 +36,7 @@ def draw(comparisons: Sequence[ComparisonTable]) -> Figure:
             capsize=3,
         )
         axes.axvline(1, color="#888888", linewidth=1, linestyle="--")
-        axes.set_yticks(places, [f"{line.method}  {line.settings}" for line, _ in known])
+        axes.set_yticks(places, [_label(line) for line, _ in known])
         axes.invert_yaxis()
         axes.margins(y=0.5 / max(len(known), 1))
         axes.grid(axis="x", color="#dddddd")
@@ -42,6 +45,11 @@ def draw(comparisons: Sequence[ComparisonTable]) -> Figure:
         axes.set_xlabel(f"perplexity / dense perplexity, {subject(comparison.metric)}")
         axes.set_title(f"{comparison.board.model}, {comparison.board.protocol}", fontsize="medium")
     return figure
+
+
+def _label(line: Line) -> str:
+    """Name a row: its method, sparsity and settings, and the class if there are several."""
+    return "  ".join(filter(None, (line.method, line.settings, line.kind)))
 
 
 def to_svg(figure: Figure) -> str:

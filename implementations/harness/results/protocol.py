@@ -322,7 +322,8 @@ class Course(StrictModel):
     epochs: NonNegative
     """Number of passes over the text."""
     losses: Annotated[tuple[float, ...], Field(max_length=POINTS)]
-    """Training loss in nats per token, averaged over stretches of equally many steps."""
+    """Training loss in nats per token, including the penalties of the method, averaged over
+    stretches of equally many steps."""
 
 
 class Recovered(Course):

@@ -7,7 +7,7 @@
   another kind than its calibration text, because most methods read that one. All rows are compared
   on the same texts. A row that trained on such a text, collapsed, or removed clearly less than
   requested has no loss and no rank.
-- Two losses are **equal** if they differ by less than the sum of their standard deviations over
+- Two losses are **equal** if they differ by at most the sum of their standard deviations over
   seeds, if both have three seeds or more, and otherwise if they differ by at most 5 %.
 - A **rank** is the range of places that a row may have: one more than the number of rows that are
   clearly better, up to the number of rows that are not clearly worse.

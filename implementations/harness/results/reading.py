@@ -57,9 +57,9 @@ def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
     return path.read_bytes()
 
 
-def read_json(path: Path, largest: int = LARGEST) -> Any:
+def read_json(path: Path) -> Any:
     """Read a JSON file; raises `BadInput` as `read_text` and `parse_json` do."""
-    return parse_json(read_text(path, largest), str(path))
+    return parse_json(read_text(path), str(path))
 
 
 def parse_json(text: str, what: str) -> Any:
@@ -87,9 +87,9 @@ def parse_json(text: str, what: str) -> Any:
     return value
 
 
-def read_yaml(path: Path, largest: int = LARGEST) -> Any:
+def read_yaml(path: Path) -> Any:
     """Read a YAML file; raises `BadInput` as `read_text` and `parse_yaml` do."""
-    return parse_yaml(read_text(path, largest), str(path))
+    return parse_yaml(read_text(path), str(path))
 
 
 def parse_yaml(text: str, what: str) -> Any:

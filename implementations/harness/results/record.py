@@ -144,7 +144,11 @@ class Hardware(StrictModel):
 
 
 class Peak(StrictModel):
-    """Peak memory of pruning (of measuring, for the dense model), in bytes."""
+    """Peak memory of pruning and of a fine-tuning after it, in bytes.
+
+    For runs that do neither, of the dense model or of a method that acts while the model runs, it
+    is that of measuring.
+    """
 
     bytes: Count
     start: Count
@@ -278,8 +282,9 @@ class Record(StrictModel):
     course: Course | None = Field(default=None, exclude_if=lambda value: value is None)
     """Course of the training that is part of the method; not written without one."""
     recovered: Recovered | None = Field(default=None, exclude_if=lambda value: value is None)
-    """Course of the fine-tuning after pruning, with the values before it; `dense` is then the
-    dense model after the same fine-tuning. Not written without one."""
+    """Course of the fine-tuning after pruning, with the values before it. `dense` is then the dense
+    model after the same fine-tuning, or the dense model itself if it was the teacher. Not written
+    without one."""
     sample: Text
     """The protocol's prompt with its greedy continuation."""
     labels: tuple[Line, ...]

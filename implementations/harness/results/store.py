@@ -29,6 +29,8 @@ from implementations.harness.results.reading import (
 from implementations.harness.results.record import DENSE, SCHEMA_VERSION, Record
 
 IMPLEMENTATIONS = Path(__file__).resolve().parents[2]
+RUNS = Path("runs")
+"""Default folder of your own records."""
 
 
 def save_record(record: Record, runs: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from implementations.harness.errors import BadInput, csv_cell, in_short, unknown_name
 from implementations.harness.results.boards import Board, Row
 from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, metric
-from implementations.harness.results.ranking import agreement, divergence
+from implementations.harness.results.ranking import agreement, class_of, divergence
 from implementations.harness.results.record import DENSE, Footprint
 
 Line = dict[str, Any]
@@ -151,6 +151,7 @@ def row_line(board: Board, row: Row) -> Line:
         method=row.method,
         settings=row.settings,
         family=row.family,
+        **{"class": class_of(row)},
         granularity="+".join(first.granularity),
         asked=first.asked,
         achieved=row.achieved,
@@ -192,6 +193,7 @@ def _line(board: Board, *, footprint: Footprint, values: dict[str, Line], **more
         "method": "",
         "settings": "",
         "family": "",
+        "class": "",
         "granularity": "",
         "asked": 0.0,
         "achieved": 0.0,

@@ -45,7 +45,7 @@ from implementations.harness.runs.job import Job
 
 
 @dataclass
-class Measured:
+class Measurements:
     """The measurements of one run, before they become a record."""
 
     samples: Samples
@@ -56,7 +56,7 @@ class Measured:
     seconds: dict[str, float]
     outcome: Outcome | None = None
     speed: Speed | None = None
-    untimed: str = ""
+    no_speed_reason: str = ""
     """Reason why speed was not measured."""
     warnings: tuple[str, ...] = ()
     dense: dict[str, float] = field(default_factory=dict)

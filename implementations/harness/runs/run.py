@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from implementations.harness.results.files import (
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import (
     IMPLEMENTATIONS,
+    RUNS,
     check_record,
     load_record,
     publish_record,
@@ -51,11 +52,9 @@ from implementations.harness.runs.job import DENSE_JOB, Job, Setup
 from implementations.harness.runs.recording import require_checkout
 from implementations.harness.runs.workbench import Workbench
 
-RUNS = Path("runs")
-
 
 @dataclass(frozen=True)
-class Written:
+class SavedRecord:
     """A record and the path of its file."""
 
     record: Record
@@ -69,7 +68,7 @@ def run(
     runs: Path = RUNS,
     checkpoint: Path | None = None,
     publish: bool = False,
-) -> Written:
+) -> SavedRecord:
     """Run one job and write its record under `runs`, and that of the dense model if it is new.
 
     If `checkpoint` is given, the pruned model is then saved to that folder. With `publish`, both
@@ -107,7 +106,7 @@ def run(
         with open_journal(journal_of(bench, job, runs)):
             measured, model = bench.measure(job, samples)
             record = bench.record(job, measured, dense.record)
-            written = Written(record, save_or_rescue(record, runs))
+            written = SavedRecord(record, save_or_rescue(record, runs))
         if checkpoint is not None:
             save_checkpoint(written, model, checkpoint, work)
     if publish:
@@ -116,7 +115,7 @@ def run(
     return written
 
 
-def help_prune(job: Job, setup: Setup) -> None:
+def prune_as_helper(job: Job, setup: Setup) -> None:
     """Prune as the first process of torchrun does, with another part of the calibration set.
 
     Raises as `run`.
@@ -156,7 +155,7 @@ def journal_of(bench: Workbench, job: Job, runs: Path) -> Path:
     return runs_folder(runs, bench.setup.protocol.name, job.slug) / name
 
 
-def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> Written:
+def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> SavedRecord:
     """Return the dense record to compare `pruned` with: from `runs`, published, or measured now.
 
     It has the same fine-tuning. An existing record is only used if it was measured on this machine
@@ -164,23 +163,22 @@ def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> Writt
     """
     job = pruned.dense
     key = bench.key(job)
-    for path in (*record_files(runs / bench.setup.protocol.name / DENSE), *published_dense(bench)):
+    protocol = bench.setup.protocol.name
+    published = IMPLEMENTATIONS / "harness" / "records" / protocol
+    for path in (*record_files(runs / protocol / DENSE), *record_files(published)):
         record = load_record(path)
         if (
             record.key == key
             and record.hardware.machine == bench.hardware.machine
             and record.relevant_versions == bench.versions
         ):
-            return Written(record, path if path.is_relative_to(runs) else save_record(record, runs))
+            return SavedRecord(
+                record, path if path.is_relative_to(runs) else save_record(record, runs)
+            )
     with open_journal(journal_of(bench, job, runs)):
         measured, _ = bench.measure(job)
         record = bench.record(job, measured, None)
-        return Written(record, save_or_rescue(record, runs))
-
-
-def published_dense(bench: Workbench) -> Iterator[Path]:
-    """Yield the files of published dense records for the protocol."""
-    return record_files(IMPLEMENTATIONS / "harness" / "records" / bench.setup.protocol.name)
+        return SavedRecord(record, save_or_rescue(record, runs))
 
 
 def save_or_rescue(record: Record, runs: Path) -> Path:
@@ -201,7 +199,7 @@ def save_or_rescue(record: Record, runs: Path) -> Path:
 
 
 def save_checkpoint(
-    written: Written, model: LanguageModel, checkpoint: Path, work: Path | None
+    written: SavedRecord, model: LanguageModel, checkpoint: Path, work: Path | None
 ) -> None:
     """Save the pruned model; an error also names the file of the record."""
     record = written.record.model_dump(mode="json")

@@ -153,7 +153,7 @@ def _execute(
     handle: Pruner | None,
     count: int,
     ray: bool,
-) -> Iterator[workers.Done[Record]]:
+) -> Iterator[workers.JobResult[Record]]:
     if handle is not None:
         return workers.in_this_process(jobs, handle)
     # A worker on another machine cannot reach `runs`.

@@ -163,5 +163,9 @@ def check_count(runs: int) -> None:
 
 
 def unique(jobs: Iterable[Job]) -> list[Job]:
-    """Remove repeated jobs, keeping the order."""
-    return list({(j.slug, json.dumps(j.configuration), j.seed): j for j in jobs}.values())
+    """Remove repeated jobs, keeping the order; different files may have methods of one name."""
+    found = {}
+    for job in jobs:
+        file = job.external and job.external.sha256
+        found[job.slug, file, json.dumps(job.configuration), job.seed] = job
+    return list(found.values())

@@ -51,7 +51,7 @@ from implementations.harness.results.record import (
 )
 from implementations.harness.runs.job import DENSE_JOB, Job, Setup
 from implementations.harness.runs.recording import (
-    Measured,
+    Measurements,
     command_of,
     commit,
     folder_sha256,
@@ -229,7 +229,9 @@ class Workbench:
             check(self.dense(), job.recovery)
         return samples
 
-    def measure(self, job: Job, samples: Samples | None = None) -> tuple[Measured, LanguageModel]:
+    def measure(
+        self, job: Job, samples: Samples | None = None
+    ) -> tuple[Measurements, LanguageModel]:
         """Prune, fine-tune and measure as `job` describes; return the measurements and the model.
 
         Without the `samples` of `prepare`, it is called here. To measure speed, the dense model is
@@ -264,10 +266,10 @@ class Workbench:
                 size = footprint(model, outcome.bits, outcome.unused)
             elif recovered is not None:
                 size = footprint(model)
-            untimed = self._untimed(job, model, ROOM * dense.bytes)
-            if not untimed:
+            no_speed_reason = self._no_speed_reason(job, model, ROOM * dense.bytes)
+            if not no_speed_reason:
                 rates = self._speed(model, job, timer)
-        measured = Measured(
+        measured = Measurements(
             samples=samples,
             values=values,
             dense=dense_values,
@@ -277,13 +279,13 @@ class Workbench:
             seconds=timer.seconds,
             outcome=outcome,
             speed=rates,
-            untimed=untimed,
+            no_speed_reason=no_speed_reason,
             warnings=tuple(dict.fromkeys(warned)),
             recovered=recovered,
         )
         return measured, model
 
-    def record(self, job: Job, measured: Measured, dense: Record | None) -> Record:
+    def record(self, job: Job, measured: Measurements, dense: Record | None) -> Record:
         """Build the record of a run; `dense` is the dense record, None for the dense run itself."""
         setup = self.setup
         date = datetime.now(UTC).replace(microsecond=0)
@@ -320,7 +322,7 @@ class Workbench:
             "values": measured.values,
             "dense": row,
             "footprint": measured.footprint,
-            "speed": measured.speed or Speed(note=measured.untimed),
+            "speed": measured.speed or Speed(note=measured.no_speed_reason),
             "course": outcome.course if outcome else None,
             "recovered": measured.recovered,
             "sample": measured.sample,
@@ -406,7 +408,7 @@ class Workbench:
             sample = generation.prompt + text
         return values, dense, sample
 
-    def _untimed(self, job: Job, model: LanguageModel, room: float) -> str:
+    def _no_speed_reason(self, job: Job, model: LanguageModel, room: float) -> str:
         """Return why speed is not measured, or ''; loading a second model needs `room` bytes."""
         if job.method is None:
             return "the dense model is what others are compared with"
@@ -453,9 +455,10 @@ def quality(
     dense: DensePredictions | None,
     prompt: int = 0,
 ) -> dict[str, float]:
-    """Measure the perplexity `metric` of `tokens`, or of what follows a `prompt` of so many tokens.
+    """Measure the perplexity of `tokens` under the name `metric`.
 
-    Beside `dense` predictions, divergence and agreement are measured as well.
+    With `prompt` > 0, only predictions after that many tokens of each window count. With `dense`
+    predictions, also return KL divergence and agreement.
     """
     if prompt:
         metric = AFTER_PROMPT.kind + metric[metric.index("/") :]

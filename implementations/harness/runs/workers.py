@@ -36,7 +36,7 @@ Make = Callable[[int], Callable[[Job], Result]]
 
 
 @dataclass(frozen=True)
-class Done(Generic[Result]):
+class JobResult(Generic[Result]):
     """The result of the job at `index`, or its error."""
 
     index: int
@@ -44,7 +44,9 @@ class Done(Generic[Result]):
     error: str | None = None
 
 
-def in_this_process(jobs: Sequence[Job], handle: Callable[[Job], Result]) -> Iterator[Done[Result]]:
+def in_this_process(
+    jobs: Sequence[Job], handle: Callable[[Job], Result]
+) -> Iterator[JobResult[Result]]:
     """Run the jobs one after the other in this process."""
     for index, job in enumerate(jobs):
         yield attempt(handle, index, job)
@@ -52,7 +54,7 @@ def in_this_process(jobs: Sequence[Job], handle: Callable[[Job], Result]) -> Ite
 
 def in_processes(
     jobs: Sequence[Job], make: Make[Job, Result], workers: int
-) -> Iterator[Done[Result]]:
+) -> Iterator[JobResult[Result]]:
     """Run the jobs in `workers` processes that share the threads of this one."""
     workers = min(workers, len(jobs))
     threads = max(1, torch.get_num_threads() // max(workers, 1))
@@ -66,7 +68,7 @@ def in_processes(
 
 def on_ray(
     jobs: Sequence[Job], make: Make[Job, Result], workers: int, *, accelerators: int
-) -> Iterator[Done[Result]]:
+) -> Iterator[JobResult[Result]]:
     """Run the jobs in `workers` Ray actors with `accelerators` each.
 
     Uses the cluster that this process is connected to, else the one in RAY_ADDRESS (`auto` for one
@@ -139,14 +141,14 @@ def check_ray() -> None:
         )
 
 
-def attempt(handle: Callable[[Job], Result], index: int, job: Job) -> Done[Result]:
+def attempt(handle: Callable[[Job], Result], index: int, job: Job) -> JobResult[Result]:
     """Run one job and return its result or error message."""
     try:
-        return Done(index, handle(job))
+        return JobResult(index, handle(job))
     except AtlasError as error:
-        return Done(index, error=str(error))
+        return JobResult(index, error=str(error))
     except Exception as error:  # a bug in one method must not stop the other jobs
-        return Done(index, error=f"{type(error).__name__}: {error}")
+        return JobResult(index, error=f"{type(error).__name__}: {error}")
 
 
 class _WorkerDied(Exception):
@@ -161,7 +163,7 @@ class _Worker(Protocol):
     def send(self, index: int, job: Any) -> None:
         """Start a job."""
 
-    def receive(self) -> Done[Any]:
+    def receive(self) -> JobResult[Any]:
         """Return the result of the job; raises `_WorkerDied`."""
 
     def stop(self) -> None:
@@ -176,7 +178,7 @@ def _share(
     workers: int,
     start: Callable[[int], AnyWorker],
     ready: Callable[[Collection[AnyWorker]], list[AnyWorker]],
-) -> Iterator[Done[Any]]:
+) -> Iterator[JobResult[Any]]:
     """Distribute the jobs to workers that `start` creates; `ready` waits for finished ones."""
     waiting = deque(enumerate(jobs))
     busy: dict[AnyWorker, tuple[int, Job]] = {}
@@ -207,7 +209,7 @@ def _share(
                     assign(worker.number)
                     if retry:
                         continue
-                    done = Done(index, error=f"{ATTEMPTS} workers died running it: {death}")
+                    done = JobResult(index, error=f"{ATTEMPTS} workers died running it: {death}")
                 else:
                     assign(worker.number, worker)
                 yield done
@@ -223,7 +225,7 @@ class _JobRunner:
         self.make, self.number = make, number
         self.handle: Callable[[Any], Any] | None = None
 
-    def attempt(self, index: int, job: Any) -> Done[Any]:
+    def attempt(self, index: int, job: Any) -> JobResult[Any]:
         return attempt(self._run, index, job)
 
     def _run(self, job: Any) -> Any:
@@ -242,9 +244,9 @@ class _RayActor:
     def send(self, index: int, job: Any) -> None:
         self.pending = self.actor.attempt.remote(index, job)
 
-    def receive(self) -> Done[Any]:
+    def receive(self) -> JobResult[Any]:
         try:
-            done: Done[Any] = self.ray.get(self.pending)
+            done: JobResult[Any] = self.ray.get(self.pending)
         except self.ray.exceptions.RayError as error:
             raise _WorkerDied(str(error).splitlines()[-1].strip()) from error
         return done
@@ -270,9 +272,9 @@ class _Process:
         with suppress(BrokenPipeError):  # the process died; `receive` raises
             self.connection.send((index, job))
 
-    def receive(self) -> Done[Any]:
+    def receive(self) -> JobResult[Any]:
         try:
-            done: Done[Any] = self.connection.recv()
+            done: JobResult[Any] = self.connection.recv()
         except (EOFError, OSError) as error:  # OSError: it died while sending
             raise _WorkerDied(self._cause_of_death()) from error
         return done

@@ -256,7 +256,7 @@ class Blind(First):
     def apply(self, model: LanguageModel, *given: Any) -> Outcome:
         with torch.no_grad():
             self.prune(model, None)
-        return Outcome(asked=self.sparsity, achieved=self.sparsity, seconds=0)
+        return Outcome(asked=self.sparsity, achieved=self.sparsity)
 
 
 class Hasty(First):

@@ -64,6 +64,24 @@ class NotSeeded(Correct):
         return torch.rand(weight.shape, generator=generator)
 
 
+class ReadsBatches(Correct):
+    """Zero weights depending on the batch size."""
+
+    capabilities = Capabilities(granularity=("unstructured",), calibration="forward")
+
+    def prune(self, model, calibration):
+        for block in walk(model, calibration):
+            for linear in block.linears().values():
+                scores = linear.weight.abs().roll(calibration.batch_size, dims=-1)
+                linear.weight.masked_fill_(self.choose(scores), 0)
+
+
+class Lenient(Correct):
+    """Accept any sparsity."""
+
+    sparsity: float = 0.5
+
+
 class Crashes(Correct):
     """Raise an error of its own."""
 
@@ -96,6 +114,13 @@ def test_correct_method_passes():
         (TouchesEmbedding, "only_declared_parts_change", "changed (model.embed_tokens.weight)"),
         (ForgetsHook, "state_is_restored", "not restored: hooks (0 before, 14 after)"),
         (NotSeeded, "equal_seeds_give_equal_results", "two runs with one seed differ"),
+        (
+            NotSeeded,
+            "blocks_are_opened_one_at_a_time",
+            "the result differs if only one block is open at a time: ",
+        ),
+        (ReadsBatches, "batch_size_does_not_matter", "batches of 1 and 8 remove different weights"),
+        (Lenient, "invalid_settings_and_weights_are_refused", "sparsity=1.5 was not refused"),
         (Crashes, "sparsity_is_met", "raised KeyError: 'scores' in test_checking.py, line"),
     ],
 )

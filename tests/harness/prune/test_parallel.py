@@ -43,7 +43,7 @@ def test_two_processes_prune_as_one():
 )
 def test_what_processes_cannot_share_is_refused(monkeypatch, world, slug, options, message):
     monkeypatch.setattr(runs, "launched", lambda: 2)
-    for start in (partial(runs.run, runs=world.model.parent / "runs"), runs.help_prune):
+    for start in (partial(runs.run, runs=world.model.parent / "runs"), runs.prune_as_helper):
         with pytest.raises(BadInput, match=message):
             start(make_job(slug, {}), setup_of(world, **options))
 
@@ -51,7 +51,7 @@ def test_what_processes_cannot_share_is_refused(monkeypatch, world, slug, option
 def test_more_processes_than_samples_are_refused(monkeypatch, world):
     monkeypatch.setattr(runs, "launched", lambda: 5)
     with pytest.raises(BadInput, match="5 processes cannot share 4 calibration samples; start"):
-        runs.help_prune(make_job("wanda", {}), setup_of(world))
+        runs.prune_as_helper(make_job("wanda", {}), setup_of(world))
 
 
 def test_a_sweep_is_refused(monkeypatch, tmp_path):

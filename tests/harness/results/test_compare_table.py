@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -10,6 +11,7 @@ from implementations.harness.errors import BadInput
 from implementations.harness.results.boards import boards
 from implementations.harness.results.comparison import compared, to_latex, to_markdown
 from implementations.harness.results.comparison_chart import draw, to_svg
+from implementations.harness.results.protocol import Course
 from implementations.harness.results.record import External
 
 WIKIPEDIA = "ppl/wikipedia/1024"
@@ -69,7 +71,54 @@ def test_markdown_has_a_row_per_method_and_the_best_are_bold(tables):
     )
     assert lines[5].startswith("| collapsed | random | 50 % | 5,000.00 ± 1.00 |")
     assert "mean ± standard deviation over 3 seeds. The dense perplexity is 20.00" in lines[-1]
-    assert "sum of their standard deviations over seeds" in lines[-1]
+    assert lines[-1].endswith(
+        "Rows that share a rank differ by at most 5 %, or, if both have 3 seeds or more, by at "
+        "most the sum of their standard deviations."
+    )
+
+
+def test_only_rows_of_one_sparsity_and_class_are_ranked_with_each_other(at):
+    heads = {"granularity": ("kv-groups", "channels")}
+    course = Course(steps=10, read=1000, epochs=0.1, losses=(4.0, 3.0))
+    records = [
+        at("flap", 0.5, 60.0, **heads),
+        at("wanda", 0.5, 30.0),
+        at("ria", 0.5, 40.0),
+        at("displlm", 0.5, 50.0, course=course, **heads),
+        at("sparsegpt", 0.7, 70.0),
+    ]
+    (table,) = compared(boards(records))
+    assert [(line.method, line.kind, str(line.rank)) for line in table.lines] == [
+        ("wanda", "unstructured, one-shot", "1"),
+        ("ria", "unstructured, one-shot", "2"),
+        ("flap", "structured, one-shot", "1"),
+        ("displlm", "structured, trained while pruning", "1"),
+        ("sparsegpt", "unstructured, one-shot", "1"),
+    ]
+    assert "Only rows of the same sparsity and class are ranked with each other." in table.caption
+    text = to_markdown([table])
+    assert "| Rank | Method | Sparsity | Class | Perplexity |" in text
+    assert "| 2 | ria | 50 % | unstructured, one-shot | 40.00 |" in text
+    assert r"\textbf{flap} & \textbf{50 \%} & \textbf{structured, one-shot}" in to_latex([table])
+    (axes,) = draw([table]).axes
+    assert axes.get_yticklabels()[2].get_text() == "flap  50 %  structured, one-shot"
+
+
+def test_chart_has_room_for_long_labels(at):
+    settings = {f"parameter{i}": 0.125 for i in range(8)}
+    record = at(
+        "wanda", 0.5, 30.0, configuration={"sparsity": 0.5} | settings, changed=tuple(settings)
+    )
+    with warnings.catch_warnings(action="error"):  # matplotlib warns if no room is left
+        to_svg(draw(compared(boards([record]))))
+
+
+def test_class_is_shown_only_where_it_separates_rows_of_one_sparsity(tables, at):
+    assert "Class" not in to_markdown(tables)
+    heads = at("flap", 0.2, 30.0, granularity=("kv-groups", "channels"))
+    (table,) = compared(boards([heads, at("wanda", 0.5, 30.0)]))
+    assert [line.kind for line in table.lines] == ["", ""]
+    assert "same sparsity and class" not in table.caption
 
 
 def test_latex_escapes_and_marks_the_best(tables):
@@ -84,7 +133,7 @@ def test_latex_escapes_and_marks_the_best(tables):
 
 def test_one_seed_has_no_spread_and_names_the_limit_of_a_tie(at):
     (table,) = compared(boards([at("wanda", 0.5, 40.0), at("sparsegpt", 0.5, 41.0)]))
-    assert "over 1 seed." in table.caption
+    assert "Wikipedia: one seed, without a standard deviation. The" in table.caption
     assert "5 %" in table.caption
     assert "KL |" not in to_markdown([table])  # no run has it
     assert "±" not in to_markdown([table]).partition("\n\n")[0]
@@ -114,6 +163,7 @@ def test_chart_has_a_point_and_a_label_per_method(tables):
     assert ET.fromstring(to_svg(figure)).tag.endswith("svg")
 
 
-def test_nothing_to_compare_is_refused():
-    with pytest.raises(BadInput, match="nothing to compare"):
-        compared([])
+def test_nothing_to_compare_is_refused(at):
+    for alone in ([], [at("dense", 0.0, 20.0)]):
+        with pytest.raises(BadInput, match="name at least one method besides dense"):
+            compared(boards(alone))

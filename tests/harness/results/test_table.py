@@ -193,7 +193,7 @@ def test_json_contains_every_number(records):
     flap = next(line for line in result if line["method"] == "flap")
     assert flap["values"][C4] == {"mean": 60.0, "deviation": None, "dense": 25.0, "ratio": 2.4}
     assert (flap["decode"], flap["granularity"]) == (1.2, "kv-groups+channels")
-    assert flap["family"] == "Heads and channels"
+    assert (flap["family"], flap["class"]) == ("Heads and channels", "one-shot")
     dense = next(line for line in result if line["method"] == "dense")
     assert dense.keys() == flap.keys()
     assert dense["values"][WIKIPEDIA]["mean"] == 20

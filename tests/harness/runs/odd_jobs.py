@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from implementations.harness.errors import NumericsError
-from implementations.harness.runs.workers import Done
+from implementations.harness.runs.workers import JobResult
 
 ODD_JOBS = [1, "fail", 2, "die", 3, "defect", 4]
 
@@ -43,7 +43,7 @@ def make_square(number: int) -> Callable[[int | str | Path], int]:
     return partial(square_or_trouble, number)
 
 
-def check_odd_jobs(done: Iterable[Done[int]]) -> None:
+def check_odd_jobs(done: Iterable[JobResult[int]]) -> None:
     """Check that good jobs have results, the others have errors, and none is missing."""
     by_index = {one.index: one for one in done}
     assert sorted(by_index) == list(range(len(ODD_JOBS)))

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from implementations.harness.cli.own_method import TEMPLATE
 from implementations.harness.errors import BadInput
 from implementations.harness.runs import sweep_file
 
@@ -101,3 +102,14 @@ def test_none_means_no_value_only_if_the_parameter_is_optional():
     assert job.configuration["skip"] == "none"
     with pytest.raises(BadInput, match="steps: Input should be"):
         sweep_file.jobs_of(["displlm"], [], [], ["steps=none"], [0])
+
+
+def test_files_of_one_name_are_different_methods_unless_their_content_is_equal(tmp_path):
+    text = TEMPLATE.read_text().replace("NAME", "Mine")
+    files = [tmp_path / folder / "mine.py" for folder in ("v1", "v2", "copy")]
+    for file, content in zip(files, (text, text + "# changed\n", text), strict=True):
+        file.parent.mkdir()
+        file.write_text(content)
+    jobs = sweep_file.jobs_of([*map(str, files)], [0.5], [], [], [0])
+    assert [job.slug for job in jobs] == ["mine", "mine"]
+    assert len({job.external.sha256 for job in jobs}) == 2

@@ -87,8 +87,8 @@ def test_speed_is_not_measured_without_memory_for_a_second_model(setup, monkeypa
         monkeypatch.setattr(workbench, "free_memory", lambda device, free=free: free)
         result, _ = bench.measure(Job(shallow))
         assert (result.speed is not None) is measured
-        assert ("no room for the dense model" in result.untimed) is not measured
-    assert bench.measure(Job(get("magnitude").configure()))[0].untimed == NO_SPEED_UP
+        assert ("no room for the dense model" in result.no_speed_reason) is not measured
+    assert bench.measure(Job(get("magnitude").configure()))[0].no_speed_reason == NO_SPEED_UP
 
 
 def test_refused_job_leaves_the_model_loaded(setup):

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights  # type: ignore[import-untyped]
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -104,11 +104,14 @@ class StreamedModel(LanguageModel):
         file = None if self.work is None else self._file(block, self.work)
         if file is None or not file.is_file():
             return False
-        with safe_open(file, "pt") as content:
-            metadata = content.metadata()
-            if not json.loads(metadata["walked"]):
-                return False
-            torch.set_rng_state(torch.tensor(json.loads(metadata["rng"]), dtype=torch.uint8))
+        try:
+            with safe_open(file, "pt") as content:
+                metadata = content.metadata()
+        except SafetensorError:  # incomplete
+            return False
+        if not json.loads(metadata.get("walked", "false")):  # absent if it was written for saving
+            return False
+        torch.set_rng_state(torch.tensor(json.loads(metadata["rng"]), dtype=torch.uint8))
         self._adopt_shape(block, json.loads(metadata["shape"]))
         self.finished[block.module] = file
         return True
@@ -270,8 +273,7 @@ def save_streamed(
             if own is None or own.name != name or start != model.sources[block.module]:
                 tensors = model.tensors_of(block.module)
                 state = {f"{start}{key}": tensor.contiguous() for key, tensor in tensors.items()}
-                _write_file(work / f"final-{name}", state, {"format": "pt"})
-                (work / f"final-{name}").replace(work / name)
+                _write_file(work / name, state, {"format": "pt"})
             names = _names([work / name])
             files |= dict.fromkeys(names, name)
             total += sum(t.nbytes for t in _read({n: n for n in names}, names).values())

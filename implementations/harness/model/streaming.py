@@ -13,6 +13,7 @@ saved model consists of these files.
 from __future__ import annotations
 
 import json
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,37 +85,39 @@ class StreamedModel(LanguageModel):
         if self._open is module:  # by a caller
             yield block
             return
+        start = time.perf_counter()
         self._fill(module)
         self._open, before = module, _versions(module)
         try:
             yield block
             if self.work is not None and _changed(module, before):
-                self._write(block, self.work, walked)
+                self._write(block, self.work, time.perf_counter() - start if walked else None)
         finally:
             self._open = None
             for owner, name, parameter in _parameters(module):
                 nothing = torch.empty_like(parameter, device="meta")
                 owner._parameters[name] = nn.Parameter(nothing, parameter.requires_grad)
 
-    def restored(self, block: Block) -> bool:
-        """Return whether a walk of an earlier, killed run finished the block, and use its result.
+    def restored(self, block: Block) -> float | None:
+        """Use the result of a walk of an earlier, killed run that finished the block.
 
-        The random state is set to the one after that edit.
+        Returns the seconds that it took, or None without such a result. The random state is set to
+        the one after that edit.
         """
         file = None if self.work is None else self._file(block, self.work)
         if file is None or not file.is_file():
-            return False
+            return None
         try:
             with safe_open(file, "pt") as content:
                 metadata = content.metadata()
         except SafetensorError:  # incomplete
-            return False
-        if not json.loads(metadata.get("walked", "false")):  # absent if it was written for saving
-            return False
+            return None
+        if "seconds" not in metadata:
+            return None
         torch.set_rng_state(torch.tensor(json.loads(metadata["rng"]), dtype=torch.uint8))
         self._adopt_shape(block, json.loads(metadata["shape"]))
         self.finished[block.module] = file
-        return True
+        return float(json.loads(metadata["seconds"]))
 
     @contextmanager
     def writing(self, work: Path) -> Iterator[None]:
@@ -148,12 +151,15 @@ class StreamedModel(LanguageModel):
         number = int(self.sources[block.module].rstrip(".").rpartition(".")[2])
         return work / f"block-{number:05d}.safetensors"
 
-    def _write(self, block: Block, work: Path, walked: bool) -> None:
+    def _write(self, block: Block, work: Path, seconds: float | None) -> None:
+        """Write the open block; the file has `seconds` if a walk with edits has finished it."""
         file, prefix = self._file(block, work), self.sources[block.module]
         shape = json.dumps(block_shape(block))
         rng = json.dumps(torch.get_rng_state().tolist())
         state = {f"{prefix}{name}": t.contiguous() for name, t in block.module.state_dict().items()}
-        metadata = {"format": "pt", "shape": shape, "rng": rng, "walked": json.dumps(walked)}
+        metadata = {"format": "pt", "shape": shape, "rng": rng}
+        if seconds is not None:
+            metadata["seconds"] = json.dumps(seconds)
         _write_file(file, state, metadata)
         self.finished[block.module] = file
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from implementations.harness import load_model
 from implementations.harness.contract.helpers import logits
@@ -59,7 +61,13 @@ def test_killed_run_continues_with_the_finished_blocks(streamed, tmp_path, monke
     assert work_folder(tmp_path / "out").is_dir()
     with pytest.raises(BadInput, match="finished blocks of another run"):
         run(job("magnitude"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
-    run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    file = work_folder(tmp_path / "out") / "block-00000.safetensors"
+    with safe_open(file, "pt") as content:
+        metadata = content.metadata()
+    assert float(metadata["seconds"]) > 0
+    save_file(load_file(file), file, metadata | {"seconds": "1000.0"})
+    done = run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    assert done.record.seconds["prune"] > 1000
     assert (tmp_path / "out" / "config.json").is_file()
     assert not work_folder(tmp_path / "out").exists()
 

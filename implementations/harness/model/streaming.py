@@ -47,7 +47,11 @@ from implementations.harness.model.saving import (
 )
 from implementations.harness.model.view import FAMILIES, Block, LanguageModel, family_of
 from implementations.harness.progress import track
-from implementations.harness.results.files import disk_errors_explained, short_path
+from implementations.harness.results.files import (
+    disk_errors_explained,
+    short_path,
+    write_atomically,
+)
 
 REQUEST = "request.json"
 
@@ -242,16 +246,20 @@ def work_folder(folder: Path) -> Path:
 def check_request(work: Path, request: str) -> None:
     """Note the request in the folder of finished blocks, or check that it is the same.
 
-    Raises `BadInput` if another run was killed while it wrote there.
+    Raises `BadInput` if the folder has finished blocks of another request.
     """
     file = work / REQUEST
-    if file.is_file() and file.read_text(encoding="utf-8") != request:
+    if finished_files(work) and not (file.is_file() and file.read_text("utf-8") == request):
         raise BadInput(
             f"{short_path(work)} holds the finished blocks of another run to the same folder; "
-            "repeat that run, save to another folder, or remove it"
+            "repeat that run with the same package versions, save to another folder, or remove it"
         )
-    work.mkdir(parents=True, exist_ok=True)
-    file.write_text(request, encoding="utf-8")
+    write_atomically(file, request)
+
+
+def finished_files(work: Path) -> list[Path]:
+    """Return the files of finished blocks."""
+    return list(work.glob("block-*.safetensors"))
 
 
 def save_streamed(
@@ -284,7 +292,7 @@ def save_streamed(
             files |= dict.fromkeys(names, name)
             total += sum(t.nbytes for t in _read({n: n for n in names}, names).values())
         used = set(files.values())
-        for file in work.glob("block-*.safetensors"):
+        for file in finished_files(work):
             if file.name not in used:
                 file.unlink()
         index = {"metadata": {"total_size": total}, "weight_map": files}

@@ -98,7 +98,7 @@ def run(
     if checkpoint is not None:
         check_space(checkpoint, bench.footprint.bytes)
     if work is not None:
-        check_request(work, bench.key(job))
+        check_request(work, request_of(bench, job))
     for slug in (DENSE, job.slug):
         check_record(runs, setup.protocol.name, slug)
     dense = dense_record(bench, runs, job)
@@ -151,9 +151,13 @@ def check_shareable(job: Job, samples: Samples, setup: Setup) -> None:
 
 def journal_of(bench: Workbench, job: Job, runs: Path) -> Path:
     """Return the path of a job's progress file, hidden in the folder of its record."""
-    request = f"{bench.key(job)} {bench.versions}"
-    name = f".{hashlib.sha256(request.encode()).hexdigest()[:16]}.journal"
+    name = f".{hashlib.sha256(request_of(bench, job).encode()).hexdigest()[:16]}.journal"
     return runs_folder(runs, bench.setup.protocol.name, job.slug) / name
+
+
+def request_of(bench: Workbench, job: Job) -> str:
+    """Return the key and versions of a job; only a run with the same ones continues its work."""
+    return f"{bench.key(job)} {bench.versions}"
 
 
 def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> Written:

@@ -209,10 +209,15 @@ def test_dtype_is_converted_block_by_block(folder):
 
 def test_another_request_to_the_same_folder_is_refused(folder):
     work = work_folder(folder / "pruned")
+    check_request(work, "another")  # which finished no block
     check_request(work, "one")
+    (work / "block-00000.safetensors").touch()
     check_request(work, "one")
     with pytest.raises(BadInput, match="finished blocks of another run"):
         check_request(work, "two")
+    (work / "request.json").unlink()
+    with pytest.raises(BadInput, match="finished blocks of another run"):
+        check_request(work, "one")
 
 
 def test_weights_with_other_names_are_refused(folder):

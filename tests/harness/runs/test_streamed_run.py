@@ -13,6 +13,7 @@ from implementations.harness.errors import BadInput
 from implementations.harness.model.streaming import StreamedModel, work_folder
 from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import Recovery
+from implementations.harness.runs import workbench
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run
 from implementations.harness.runs.verify import verify
@@ -61,6 +62,10 @@ def test_killed_run_continues_with_the_finished_blocks(streamed, tmp_path, monke
     assert work_folder(tmp_path / "out").is_dir()
     with pytest.raises(BadInput, match="finished blocks of another run"):
         run(job("magnitude"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(workbench, "relevant_versions", lambda *_: {"torch": "1.0"})
+        with pytest.raises(BadInput, match="finished blocks of another run"):
+            run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
     file = work_folder(tmp_path / "out") / "block-00000.safetensors"
     with safe_open(file, "pt") as content:
         metadata = content.metadata()

@@ -23,6 +23,7 @@ from implementations.harness.model.saving import (
 from implementations.harness.model.streaming import (
     StreamedModel,
     check_request,
+    finished_files,
     save_streamed,
     work_folder,
 )
@@ -96,7 +97,8 @@ def run(
     samples = bench.prepare(job, saves=checkpoint is not None)
     check_shareable(job, samples, setup)
     if checkpoint is not None:
-        check_space(checkpoint, bench.footprint.bytes)
+        there = [] if work is None else finished_files(work)  # become part of the checkpoint
+        check_space(checkpoint, bench.footprint.bytes - sum(f.stat().st_size for f in there))
     if work is not None:
         check_request(work, request_of(bench, job))
     for slug in (DENSE, job.slug):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from types import SimpleNamespace
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -9,10 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from implementations.harness import load_model
 from implementations.harness.contract.helpers import logits
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model.streaming import StreamedModel, work_folder
 from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import Recovery
+from implementations.harness.results.store import load_records
 from implementations.harness.runs import workbench
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run
@@ -71,6 +75,11 @@ def test_killed_run_continues_with_the_finished_blocks(streamed, tmp_path, monke
         metadata = content.metadata()
     assert float(metadata["seconds"]) > 0
     save_file(load_file(file), file, metadata | {"seconds": "1000.0"})
+    (dense,) = load_records([tmp_path / "runs"])
+    free = SimpleNamespace(free=dense.footprint.bytes - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+    with pytest.raises(Unavailable, match="--save: not enough disk space"):
+        run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "new")
     done = run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
     assert done.record.seconds["prune"] > 1000
     assert (tmp_path / "out" / "config.json").is_file()

@@ -54,6 +54,7 @@ from implementations.harness.results.files import (
 )
 
 REQUEST = "request.json"
+FULL_DISK = "Free some space and repeat the command."
 
 
 class StreamedModel(LanguageModel):
@@ -164,7 +165,8 @@ class StreamedModel(LanguageModel):
         metadata = {"format": "pt", "shape": shape, "rng": rng}
         if seconds is not None:
             metadata["seconds"] = json.dumps(seconds)
-        _write_file(file, state, metadata)
+        with disk_errors_explained(work, FULL_DISK):
+            _write_file(file, state, metadata)
         self.finished[block.module] = file
 
     def _adopt_shape(self, block: Block, shape: dict[str, Any]) -> None:
@@ -272,7 +274,7 @@ def save_streamed(
     check_output_folder(folder)
     target = resolve_output_folder(folder)
     twin = empty_twin(model)
-    with disk_errors_explained(work, "Free some space and repeat the command."), quiet():
+    with disk_errors_explained(work, FULL_DISK), quiet():
         outside = {n: t for n, t in model.hf.state_dict().items() if not t.is_meta}
         twin.save_pretrained(work, state_dict=outside)
         (work / "model.safetensors").rename(work / "outside.safetensors")

@@ -93,12 +93,15 @@ def run(
     work = None
     if setup.stream and checkpoint is not None:
         work = work_folder(resolve_output_folder(checkpoint))
-    bench = Workbench(setup, work)
+    bench = Workbench(setup, work, runs)
     samples = bench.prepare(job, saves=checkpoint is not None)
     check_shareable(job, samples, setup)
     if checkpoint is not None:
         there = [] if work is None else finished_files(work)  # become part of the checkpoint
-        check_space(checkpoint, bench.footprint.bytes - sum(f.stat().st_size for f in there))
+        needed = bench.footprint.bytes - sum(file.stat().st_size for file in there)
+        check_space("--save", checkpoint, needed)
+    elif setup.stream and job.method is not None:
+        check_space("--runs", runs, bench.footprint.bytes)
     if work is not None:
         check_request(work, request_of(bench, job))
     for slug in (DENSE, job.slug):
@@ -274,12 +277,12 @@ def check_outside(folder: Path, model: str) -> None:
         )
 
 
-def check_space(folder: Path, needed: int) -> None:
-    """Raise `Unavailable` unless the disk of `folder` has room for `needed` bytes."""
+def check_space(option: str, folder: Path, needed: int) -> None:
+    """Raise `Unavailable` unless the disk of an option's folder has room for `needed` bytes."""
     free = shutil.disk_usage(nearest_existing(resolve(folder))).free
     if free < needed:
         raise Unavailable(
-            f"--save: not enough disk space in {short_path(folder)}: the checkpoint needs "
+            f"{option}: not enough disk space in {short_path(folder)}: the pruned model needs "
             f"{needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; free some space or choose a "
             "folder on a larger disk"
         )

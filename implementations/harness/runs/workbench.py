@@ -97,10 +97,14 @@ class Workbench:
         Unavailable: network, disk space or lm-eval is missing.
     """
 
-    def __init__(self, setup: Setup, work: Path | None = None) -> None:
-        """Load the model; `work` is the folder for finished blocks of a streamed model."""
+    def __init__(self, setup: Setup, work: Path | None = None, scratch: Path | None = None) -> None:
+        """Load the model.
+
+        The finished blocks of a streamed model are written to `work`, or to a temporary folder
+        inside `scratch`.
+        """
         self.setup = setup
-        self.work = work
+        self.work, self.scratch = work, scratch
         if setup.stream and setup.tasks:
             raise BadInput("--tasks cannot be used with --stream; measure the saved model instead")
         if setup.task_folder is not None and not Path(setup.task_folder).is_dir():
@@ -246,7 +250,9 @@ class Workbench:
             if job.edits:
                 self._dense = None
             if isinstance(model, StreamedModel) and method is not None:
-                work = self.work or Path(writing.enter_context(TemporaryDirectory()))
+                work = self.work or Path(
+                    writing.enter_context(TemporaryDirectory(prefix=".streamed-", dir=self.scratch))
+                )
                 writing.enter_context(model.writing(work))
             with peak_memory(self.accelerator) as pruning:
                 if method is not None:

@@ -380,9 +380,9 @@ def test_record_that_cannot_be_written_is_saved_to_a_temporary_folder(
 
 def test_refuses_full_disk_before_any_work(tmp_path):
     with pytest.raises(Unavailable, match="--save: not enough disk space"):
-        check_space(tmp_path / "not" / "yet", 10**18)
+        check_space("--save", tmp_path / "not" / "yet", 10**18)
     (tmp_path / "link").symlink_to("not/yet")
-    check_space(tmp_path / "link", 0)
+    check_space("--save", tmp_path / "link", 0)
 
 
 @pytest.mark.full

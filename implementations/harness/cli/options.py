@@ -112,7 +112,8 @@ Accelerator = Annotated[
     str | None,
     typer.Option(
         "--accelerator",
-        help="Accelerator that processes one block at a time, for models larger than its memory",
+        help="Accelerator that processes one block at a time, for models larger than its memory; "
+        "the weights stay on the CPU, or on --device",
     ),
 ]
 Settings = Annotated[
@@ -226,6 +227,11 @@ def check_arguments(arguments: Sequence[str]) -> None:
             argument.encode()
         except UnicodeEncodeError as error:
             raise BadInput(f"{in_short(ascii(argument), 100)} is not UTF-8") from error
+
+
+def home_of(device: str, accelerator: str | None) -> str:
+    """Return the device that holds the weights: with an accelerator, `auto` is the CPU."""
+    return "cpu" if accelerator and device == "auto" else device
 
 
 def recovery(how: str | None, tokens: int | None) -> Recovery | None:

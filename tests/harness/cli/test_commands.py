@@ -16,10 +16,15 @@ from typing import NamedTuple
 
 import psutil
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from implementations.harness.cli.commands import app
 from implementations.harness.cli.describe import describe, overview
+from implementations.harness.cli.setup import make_setup
+from implementations.harness.errors import BadInput
+from implementations.harness.model import execution, loading
+from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_record, load_records, methods
 
 
@@ -170,6 +175,33 @@ def test_verify_names_the_tolerance_that_was_needed(ran, tmp_path):
     done = inside("verify", tmp_path / "empty.json")
     assert done.code == 1
     assert "missing" in done.out
+
+
+@pytest.mark.parametrize(
+    ("device", "accelerator", "home"),
+    [("auto", "cuda", "cpu"), ("auto", None, "cuda"), ("cuda", "cuda", "cuda")],
+)
+def test_weights_stay_on_the_cpu_beside_an_accelerator(
+    device, accelerator, home, world, monkeypatch
+):
+    loaded = []
+
+    def place(name):
+        return torch.device("cuda" if name == "auto" else name)
+
+    def load(folder, **options):
+        loaded.append(str(place(options["device"])))
+        raise BadInput("loaded")
+
+    monkeypatch.setattr(execution, "parse_device", place)
+    monkeypatch.setattr(loading, "load_model", load)
+    setup = make_setup(
+        get_protocol(str(world.protocol)), None, device, None, accelerator, None, None
+    )
+    assert (setup.device, setup.accelerator) == (home, accelerator)
+    options = ("--device", device, *(("--accelerator", accelerator) if accelerator else ()))
+    assert inside("generate", "model", "text", *options).code == 2
+    assert loaded == [home]
 
 
 def test_leaderboard_as_table_csv_and_json(ran):

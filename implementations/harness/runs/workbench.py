@@ -17,7 +17,7 @@ from implementations.harness.data.samples import Sampler, Samples
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput
 from implementations.harness.measure.divergence import DensePredictions
-from implementations.harness.measure.generation import check_positions, continuation
+from implementations.harness.measure.generation import check_positions, continuation, prompt_ids
 from implementations.harness.measure.memory import footprint, free_memory, peak_memory
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
 from implementations.harness.measure.speed import speed
@@ -222,7 +222,8 @@ class Workbench:
         trim_memory()  # tokenising needs half as much memory as a small model
         timed, written = self.setup.protocol.speed, self.setup.protocol.generation
         check_positions(self.dense(), timed.prompt, timed.tokens)
-        check_positions(self.dense(), self.sampler.count(written.prompt), written.tokens)
+        prompt = prompt_ids(self.dense(), written.prompt)
+        check_positions(self.dense(), len(prompt), written.tokens)
         if job.method is not None:
             job.method.check(self.dense(), samples.calibration)
         else:
@@ -406,7 +407,7 @@ class Workbench:
         generation = self.setup.protocol.generation
         if self.setup.stream:  # every token would read the whole model again
             return values, dense, generation.prompt
-        within = active(job, model, self.sampler.count(generation.prompt))
+        within = active(job, model, len(prompt_ids(model, generation.prompt)))
         with timer.phase("generate", "writing the sample"), within:
             text = continuation(model, generation.prompt, generation.tokens).text
             sample = generation.prompt + text

@@ -84,7 +84,7 @@ def run(
         NumericsError: NaN or infinity occurred.
     """
     if checkpoint is not None and job.method is None:
-        raise BadInput("--save has no effect on the dense model; leave it out")
+        raise BadInput("--save: only pruned models are saved; leave it out")
     check_outputs(runs, checkpoint)
     for folder in filter(None, (runs, checkpoint)):
         check_outside(folder, setup.model)

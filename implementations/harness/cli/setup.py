@@ -81,6 +81,8 @@ def make_setup(
     source = model or protocol.model
     if source is None:
         raise BadInput(f"protocol {protocol.name} has no default model; give one with --model")
+    if task_folder is not None and not tasks:
+        raise BadInput("--task-folder needs --tasks; give both or neither")
     home = str(parse_device(home_of(device, accelerator)))
     if stream:  # the weights of one block come from disk, and the device computes
         home, accelerator = "cpu", accelerator or home

@@ -35,7 +35,6 @@ from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
 from implementations.harness.prune.method import DAMAGED, collected_warnings
 from implementations.harness.prune.parallel import processes
-from implementations.harness.results.files import short_path
 from implementations.harness.results.metric import AFTER_PROMPT, AGREEMENT, DIVERGENCE, beside
 from implementations.harness.results.protocol import Recovered
 from implementations.harness.results.reading import LARGEST_INTEGER, NAMELESS, one_line
@@ -107,11 +106,6 @@ class Workbench:
         self.work, self.scratch = work, scratch
         if setup.stream and setup.tasks:
             raise BadInput("--tasks cannot be used with --stream; measure the saved model instead")
-        if setup.task_folder is not None and not Path(setup.task_folder).is_dir():
-            raise BadInput(
-                f"--task-folder: {short_path(setup.task_folder)} is not a folder; give the folder "
-                "with the task files"
-            )
         self.device = parse_device(setup.device)
         self.tasks = load_tasks(setup.tasks, setup.task_folder) if setup.tasks else []
         self.timer = Timer()

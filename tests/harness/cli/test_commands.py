@@ -276,6 +276,10 @@ BAD = {
         ["run", "dense", "--tasks", "arc_easy", "--task-folder", "nosuch"],
         "--task-folder: nosuch is not a folder; give the folder with the task files",
     ),
+    "task folder without tasks": (
+        ["run", "dense", "--task-folder", "."],
+        "--task-folder needs --tasks; give both or neither",
+    ),
     "unknown recovery": (["run", "wanda", "--recover", "lroa"], "did you mean 'lora'"),
     "calibration text missing": (
         ["run", "wanda", "--calibrate-on", "nosuch.txt"],

@@ -238,7 +238,10 @@ def recovery(how: str | None, tokens: int | None) -> Recovery | None:
     """Build the fine-tuning from --recover and --tokens; raises `BadInput` if they are invalid."""
     if how is None:
         if tokens is not None:
-            raise BadInput("--tokens needs --recover; give both or neither")
+            raise BadInput(
+                "--tokens needs --recover; add --recover lora, full or distill, or leave out "
+                "--tokens"
+            )
         return None
     if how not in get_args(How):
         raise BadInput(f"--recover: {unknown_name(how, get_args(How), 'kind')}")

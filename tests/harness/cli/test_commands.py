@@ -289,7 +289,10 @@ BAD = {
         ["sweep", "wanda", "--evaluate-on", "notes.pdf"],
         "--evaluate-on: notes.pdf must be a .txt, .jsonl or .parquet file; convert it",
     ),
-    "tokens without recovery": (["run", "wanda", "--tokens", "1000"], "--tokens needs --recover"),
+    "tokens without recovery": (
+        ["run", "wanda", "--tokens", "1000"],
+        "--tokens needs --recover; add",
+    ),
     "recovery on 0 tokens": (
         ["run", "wanda", "--recover", "full", "--tokens", "0"],
         "--tokens must be between 1 and",

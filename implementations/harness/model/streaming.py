@@ -117,7 +117,7 @@ class StreamedModel(LanguageModel):
                 metadata = content.metadata()
         except SafetensorError:  # incomplete
             return None
-        if "seconds" not in metadata:
+        if "seconds" not in metadata:  # edited outside a walk, or written while saving
             return None
         torch.set_rng_state(torch.tensor(json.loads(metadata["rng"]), dtype=torch.uint8))
         self._adopt_shape(block, json.loads(metadata["shape"]))

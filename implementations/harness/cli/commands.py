@@ -52,6 +52,7 @@ from implementations.harness.cli.options import (
     TrainTokens,
     Workers,
     check_arguments,
+    home_of,
     listed,
     recovery,
 )
@@ -371,7 +372,8 @@ def generate(
     from implementations.harness.model.loading import load_model
 
     with terminal.progress():
-        model = load_model(folder, device=device, dtype=dtype, accelerator=accelerator)
+        home = home_of(device, accelerator)
+        model = load_model(folder, device=home, dtype=dtype, accelerator=accelerator)
         written = continuation(model, prompt, tokens)
     if as_json:
         show_json(

@@ -112,7 +112,8 @@ Accelerator = Annotated[
     str | None,
     typer.Option(
         "--accelerator",
-        help="Accelerator that processes one block at a time, for models larger than its memory",
+        help="Accelerator that processes one block at a time, for models larger than its memory; "
+        "the weights stay on the CPU, or on --device",
     ),
 ]
 Settings = Annotated[
@@ -228,11 +229,19 @@ def check_arguments(arguments: Sequence[str]) -> None:
             raise BadInput(f"{in_short(ascii(argument), 100)} is not UTF-8") from error
 
 
+def home_of(device: str, accelerator: str | None) -> str:
+    """Return the device that holds the weights: with an accelerator, `auto` is the CPU."""
+    return "cpu" if accelerator and device == "auto" else device
+
+
 def recovery(how: str | None, tokens: int | None) -> Recovery | None:
     """Build the fine-tuning from --recover and --tokens; raises `BadInput` if they are invalid."""
     if how is None:
         if tokens is not None:
-            raise BadInput("--tokens needs --recover; give both or neither")
+            raise BadInput(
+                "--tokens needs --recover; add --recover lora, full or distill, or leave out "
+                "--tokens"
+            )
         return None
     if how not in get_args(How):
         raise BadInput(f"--recover: {unknown_name(how, get_args(How), 'kind')}")

@@ -49,13 +49,16 @@ def new(
     path = user_path(f"{name.removesuffix('.py')}.py", "NAME")
     slug_of(str(path))
     if not path.stem.isidentifier():
-        raise BadInput(f"{path.stem!r} is no name for a class; use letters, digits and _")
+        raise BadInput(
+            f"NAME must be a valid class name, got {path.stem!r}; use letters, digits and _"
+        )
     if path.exists():
         raise BadInput(f"{short_path(path)} exists; choose another name")
     class_name = "".join(word[:1].upper() + word[1:] for word in path.stem.split("_"))
     write_atomically(path, TEMPLATE.read_text(encoding="utf-8").replace("NAME", class_name))
     terminal.show_paths(method=path)
-    terminal.show_line(f"next: atlas check ./{path}, then atlas run ./{path} --sparsity 0.5")
+    file = path if path.is_absolute() else f"./{path}"
+    terminal.show_line(f"next: atlas check {file}, then atlas run {file} --sparsity 0.5")
 
 
 def check(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from implementations.harness.cli.options import listed
+from implementations.harness.cli.options import home_of, listed
 from implementations.harness.errors import BadInput
 from implementations.harness.results.own_texts import with_own_texts
 from implementations.harness.results.protocol import Protocol, Recovery, get_protocol
@@ -81,7 +81,9 @@ def make_setup(
     source = model or protocol.model
     if source is None:
         raise BadInput(f"protocol {protocol.name} has no default model; give one with --model")
-    home = str(parse_device(device))
+    if task_folder is not None and not tasks:
+        raise BadInput("--task-folder needs --tasks; give both or neither")
+    home = str(parse_device(home_of(device, accelerator)))
     if stream:  # the weights of one block come from disk, and the device computes
         home, accelerator = "cpu", accelerator or home
     return Setup(

@@ -303,7 +303,7 @@ def show_verdict(verdict: Verdict) -> None:
         show_line((line, "dim"))
     show_line(CONFIRMED[verdict.confirmed])
     if verdict.elsewhere:
-        claim = "The record names another machine or other versions, which cannot be checked"
+        claim = "The record names another machine, versions or processes, which cannot be checked"
         show_line(f"{claim}: {'; '.join(verdict.elsewhere)}")
 
 

@@ -119,10 +119,6 @@ class Sampler:
         tokens = windows(text, ids, settings.length, settings.windows, settings.take)
         return replace(tokens, batch_size=self.protocol.batch_size)
 
-    def count(self, text: str) -> int:
-        """Return the number of tokens of a prompt."""
-        return len(tokenize(Text("the prompt", text), self.tokenizer))
-
     def _draw(self, seed: int, streams: Collection[str]) -> Samples:
         evaluations = {e.metric: self.evaluation(e) for e in self.protocol.evaluations}
         calibration = self.calibration(self.protocol.calibration, seed)

@@ -41,11 +41,8 @@ def continuation(model: LanguageModel, prompt: str, new_tokens: int) -> Continua
         BadInput: the model has no tokenizer or too few positions, or the prompt is empty.
         NumericsError: NaN among the logits.
     """
-    if model.tokenizer is None:
-        raise BadInput(f"{model.name} has no tokenizer, so it cannot continue a text; add one")
-    ids = model.tokenizer(prompt)["input_ids"]
-    if not ids:
-        raise BadInput("the prompt is empty; give at least one word")
+    ids = prompt_ids(model, prompt)
+    assert model.tokenizer is not None  # guaranteed by `prompt_ids`
     check_positions(model, len(ids), new_tokens)
     ends = _end_tokens(model)
     start = time.perf_counter()
@@ -62,6 +59,19 @@ def continuation(model: LanguageModel, prompt: str, new_tokens: int) -> Continua
         tokens=tuple(tokens),
         tokens_per_second=len(tokens) / seconds,
     )
+
+
+def prompt_ids(model: LanguageModel, prompt: str) -> list[int]:
+    """Return the ids of a prompt, with the special tokens that the tokenizer adds, such as BOS.
+
+    Raises `BadInput` if the model has no tokenizer or the prompt is empty.
+    """
+    if model.tokenizer is None:
+        raise BadInput(f"{model.name} has no tokenizer, so it cannot continue a text; add one")
+    ids: list[int] = model.tokenizer(prompt)["input_ids"]
+    if not ids:
+        raise BadInput("the prompt is empty; give at least one word")
+    return ids
 
 
 def greedy(model: LanguageModel, ids: Tensor, new_tokens: int) -> Iterator[Tensor]:

@@ -12,6 +12,7 @@ from implementations.harness.errors import BadInput, Unavailable, unknown_name
 from implementations.harness.model.execution import seeded
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
+from implementations.harness.results.files import short_path
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -32,7 +33,8 @@ def load_tasks(tasks: Sequence[str], task_folder: Path | str | None = None) -> l
         raise BadInput("tasks: no task given; give at least one, such as arc_easy")
     if task_folder is not None and not Path(task_folder).is_dir():
         raise BadInput(
-            f"task_folder: {task_folder} is not a folder; give the folder with the task files"
+            f"--task-folder: {short_path(task_folder)} is not a folder; give the folder with the "
+            "task files"
         )
     try:
         from implementations.harness.measure import lm_eval_adapter as lm_eval

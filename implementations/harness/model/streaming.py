@@ -13,6 +13,7 @@ saved model consists of these files.
 from __future__ import annotations
 
 import json
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights  # type: ignore[import-untyped]
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -46,9 +47,14 @@ from implementations.harness.model.saving import (
 )
 from implementations.harness.model.view import FAMILIES, Block, LanguageModel, family_of
 from implementations.harness.progress import track
-from implementations.harness.results.files import disk_errors_explained, short_path
+from implementations.harness.results.files import (
+    disk_errors_explained,
+    short_path,
+    write_atomically,
+)
 
 REQUEST = "request.json"
+FULL_DISK = "Free some space and repeat the command."
 
 
 class StreamedModel(LanguageModel):
@@ -84,34 +90,39 @@ class StreamedModel(LanguageModel):
         if self._open is module:  # by a caller
             yield block
             return
+        start = time.perf_counter()
         self._fill(module)
         self._open, before = module, _versions(module)
         try:
             yield block
             if self.work is not None and _changed(module, before):
-                self._write(block, self.work, walked)
+                self._write(block, self.work, time.perf_counter() - start if walked else None)
         finally:
             self._open = None
             for owner, name, parameter in _parameters(module):
                 nothing = torch.empty_like(parameter, device="meta")
                 owner._parameters[name] = nn.Parameter(nothing, parameter.requires_grad)
 
-    def restored(self, block: Block) -> bool:
-        """Return whether a walk of an earlier, killed run finished the block, and use its result.
+    def restored(self, block: Block) -> float | None:
+        """Use the result of a walk of an earlier, killed run that finished the block.
 
-        The random state is set to the one after that edit.
+        Returns the seconds that it took, or None without such a result. The random state is set to
+        the one after that edit.
         """
         file = None if self.work is None else self._file(block, self.work)
         if file is None or not file.is_file():
-            return False
-        with safe_open(file, "pt") as content:
-            metadata = content.metadata()
-            if not json.loads(metadata["walked"]):
-                return False
-            torch.set_rng_state(torch.tensor(json.loads(metadata["rng"]), dtype=torch.uint8))
+            return None
+        try:
+            with safe_open(file, "pt") as content:
+                metadata = content.metadata()
+        except SafetensorError:  # incomplete
+            return None
+        if "seconds" not in metadata:  # edited outside a walk, or written while saving
+            return None
+        torch.set_rng_state(torch.tensor(json.loads(metadata["rng"]), dtype=torch.uint8))
         self._adopt_shape(block, json.loads(metadata["shape"]))
         self.finished[block.module] = file
-        return True
+        return float(json.loads(metadata["seconds"]))
 
     @contextmanager
     def writing(self, work: Path) -> Iterator[None]:
@@ -145,13 +156,17 @@ class StreamedModel(LanguageModel):
         number = int(self.sources[block.module].rstrip(".").rpartition(".")[2])
         return work / f"block-{number:05d}.safetensors"
 
-    def _write(self, block: Block, work: Path, walked: bool) -> None:
+    def _write(self, block: Block, work: Path, seconds: float | None) -> None:
+        """Write the open block; the file has `seconds` if a walk with edits has finished it."""
         file, prefix = self._file(block, work), self.sources[block.module]
         shape = json.dumps(block_shape(block))
         rng = json.dumps(torch.get_rng_state().tolist())
         state = {f"{prefix}{name}": t.contiguous() for name, t in block.module.state_dict().items()}
-        metadata = {"format": "pt", "shape": shape, "rng": rng, "walked": json.dumps(walked)}
-        _write_file(file, state, metadata)
+        metadata = {"format": "pt", "shape": shape, "rng": rng}
+        if seconds is not None:
+            metadata["seconds"] = json.dumps(seconds)
+        with disk_errors_explained(work, FULL_DISK):
+            _write_file(file, state, metadata)
         self.finished[block.module] = file
 
     def _adopt_shape(self, block: Block, shape: dict[str, Any]) -> None:
@@ -233,16 +248,20 @@ def work_folder(folder: Path) -> Path:
 def check_request(work: Path, request: str) -> None:
     """Note the request in the folder of finished blocks, or check that it is the same.
 
-    Raises `BadInput` if another run was killed while it wrote there.
+    Raises `BadInput` if the folder has finished blocks of another request.
     """
     file = work / REQUEST
-    if file.is_file() and file.read_text(encoding="utf-8") != request:
+    if finished_files(work) and not (file.is_file() and file.read_text("utf-8") == request):
         raise BadInput(
             f"{short_path(work)} holds the finished blocks of another run to the same folder; "
-            "repeat that run, save to another folder, or remove it"
+            "repeat that run with the same package versions, save to another folder, or remove it"
         )
-    work.mkdir(parents=True, exist_ok=True)
-    file.write_text(request, encoding="utf-8")
+    write_atomically(file, request)
+
+
+def finished_files(work: Path) -> list[Path]:
+    """Return the files of finished blocks."""
+    return list(work.glob("block-*.safetensors"))
 
 
 def save_streamed(
@@ -255,7 +274,7 @@ def save_streamed(
     check_output_folder(folder)
     target = resolve_output_folder(folder)
     twin = empty_twin(model)
-    with disk_errors_explained(work, "Free some space and repeat the command."), quiet():
+    with disk_errors_explained(work, FULL_DISK), quiet():
         outside = {n: t for n, t in model.hf.state_dict().items() if not t.is_meta}
         twin.save_pretrained(work, state_dict=outside)
         (work / "model.safetensors").rename(work / "outside.safetensors")
@@ -270,13 +289,12 @@ def save_streamed(
             if own is None or own.name != name or start != model.sources[block.module]:
                 tensors = model.tensors_of(block.module)
                 state = {f"{start}{key}": tensor.contiguous() for key, tensor in tensors.items()}
-                _write_file(work / f"final-{name}", state, {"format": "pt"})
-                (work / f"final-{name}").replace(work / name)
+                _write_file(work / name, state, {"format": "pt"})
             names = _names([work / name])
             files |= dict.fromkeys(names, name)
             total += sum(t.nbytes for t in _read({n: n for n in names}, names).values())
         used = set(files.values())
-        for file in work.glob("block-*.safetensors"):
+        for file in finished_files(work):
             if file.name not in used:
                 file.unlink()
         index = {"metadata": {"total_size": total}, "weight_map": files}

@@ -399,9 +399,12 @@ class LanguageModel:
         """
         yield block
 
-    def restored(self, block: Block) -> bool:
-        """Return whether an earlier, killed run has edited the block, and use its result then."""
-        return False
+    def restored(self, block: Block) -> float | None:
+        """Use the result of an earlier, killed run for the block, and return the seconds it took.
+
+        Returns None without such a result.
+        """
+        return None
 
     def visit(self) -> Iterator[Block]:
         """Open and yield the decoder blocks in order, one at a time."""

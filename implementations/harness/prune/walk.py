@@ -34,6 +34,7 @@ from implementations.harness.model.execution import (
 from implementations.harness.model.modeling_pruned import held_inputs
 from implementations.harness.model.view import Block, LanguageModel, preserved
 from implementations.harness.progress import track
+from implementations.harness.prune.journal import journal
 from implementations.harness.prune.parallel import add_up, added_up, own_part, processes
 
 
@@ -426,7 +427,9 @@ def walk(
         for block in track(blocks, "walking the blocks"):
             trim_memory()
             index, module, accelerator = block.index, block.module, model.accelerator
-            if edits and resumes and not beside and model.restored(block):
+            spent = model.restored(block) if edits and resumes and not beside else None
+            if spent is not None:
+                journal().saved += spent
                 with model.opened(block), on_device_read_only(module, accelerator):
                     for i, _, y in boundary.run(block):
                         boundary.advance(i, block, y)

@@ -74,8 +74,8 @@ def slug_of(name: str) -> str:
     slug = re.sub(r"[^a-z0-9]", "", stem.lower())
     if not re.fullmatch(r"[a-z][a-z0-9]{0,63}", slug):
         raise BadInput(
-            f"{in_short(stem, 100)!r} is no name for a method; rename it: a letter, then letters "
-            "and digits"
+            "the name of a method must be a letter followed by letters and digits, got "
+            f"{in_short(stem, 100)!r}; rename it"
         )
     if slug in (*methods(), DENSE):
         raise BadInput(f"{slug!r} is a method of the atlas; give yours another name")

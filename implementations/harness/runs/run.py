@@ -23,6 +23,7 @@ from implementations.harness.model.saving import (
 from implementations.harness.model.streaming import (
     StreamedModel,
     check_request,
+    finished_files,
     save_streamed,
     work_folder,
 )
@@ -82,7 +83,7 @@ def run(
         NumericsError: NaN or infinity occurred.
     """
     if checkpoint is not None and job.method is None:
-        raise BadInput("--save has no effect on the dense model; leave it out")
+        raise BadInput("--save: only pruned models are saved; leave it out")
     check_outputs(runs, checkpoint)
     for folder in filter(None, (runs, checkpoint)):
         check_outside(folder, setup.model)
@@ -91,13 +92,17 @@ def run(
     work = None
     if setup.stream and checkpoint is not None:
         work = work_folder(resolve_output_folder(checkpoint))
-    bench = Workbench(setup, work)
+    bench = Workbench(setup, work, runs)
     samples = bench.prepare(job, saves=checkpoint is not None)
     check_shareable(job, samples, setup)
     if checkpoint is not None:
-        check_space(checkpoint, bench.footprint.bytes)
+        there = [] if work is None else finished_files(work)  # become part of the checkpoint
+        needed = bench.footprint.bytes - sum(file.stat().st_size for file in there)
+        check_space("--save", checkpoint, needed)
+    elif setup.stream and job.method is not None:
+        check_space("--runs", runs, bench.footprint.bytes)
     if work is not None:
-        check_request(work, bench.key(job))
+        check_request(work, request_of(bench, job))
     for slug in (DENSE, job.slug):
         check_record(runs, setup.protocol.name, slug)
     dense = dense_record(bench, runs, job)
@@ -150,9 +155,13 @@ def check_shareable(job: Job, samples: Samples, setup: Setup) -> None:
 
 def journal_of(bench: Workbench, job: Job, runs: Path) -> Path:
     """Return the path of a job's progress file, hidden in the folder of its record."""
-    request = f"{bench.key(job)} {bench.versions}"
-    name = f".{hashlib.sha256(request.encode()).hexdigest()[:16]}.journal"
+    name = f".{hashlib.sha256(request_of(bench, job).encode()).hexdigest()[:16]}.journal"
     return runs_folder(runs, bench.setup.protocol.name, job.slug) / name
+
+
+def request_of(bench: Workbench, job: Job) -> str:
+    """Return the key and versions of a job; only a run with the same ones continues its work."""
+    return f"{bench.key(job)} {bench.versions}"
 
 
 def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> SavedRecord:
@@ -266,12 +275,12 @@ def check_outside(folder: Path, model: str) -> None:
         )
 
 
-def check_space(folder: Path, needed: int) -> None:
-    """Raise `Unavailable` unless the disk of `folder` has room for `needed` bytes."""
+def check_space(option: str, folder: Path, needed: int) -> None:
+    """Raise `Unavailable` unless the disk of an option's folder has room for `needed` bytes."""
     free = shutil.disk_usage(nearest_existing(resolve(folder))).free
     if free < needed:
         raise Unavailable(
-            f"--save: not enough disk space in {short_path(folder)}: the checkpoint needs "
+            f"{option}: not enough disk space in {short_path(folder)}: the pruned model needs "
             f"{needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; free some space or choose a "
             "folder on a larger disk"
         )

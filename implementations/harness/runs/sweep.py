@@ -123,7 +123,13 @@ def make_pruner(
     setup: Setup, dense: Mapping[str, Record], runs: Path | None, number: int
 ) -> Pruner:
     """Load the model in worker `number`, on its own accelerator if there are several."""
-    return Pruner(Workbench(replace(setup, device=device_of(setup.device, number))), dense, runs)
+    device, accelerator = setup.device, setup.accelerator
+    own = replace(
+        setup,
+        device=device_of(device, number),
+        accelerator=None if accelerator is None else device_of(accelerator, number),
+    )
+    return Pruner(Workbench(own), dense, runs)
 
 
 def device_of(device: str, number: int) -> str:
@@ -159,6 +165,7 @@ def _execute(
     # A worker on another machine cannot reach `runs`.
     make = partial(make_pruner, setup, dense, None if ray else runs)
     if ray:
-        accelerators = 0 if parse_device(setup.device).type == "cpu" else 1
+        computing = parse_device(setup.accelerator or setup.device)
+        accelerators = 0 if computing.type == "cpu" else 1
         return workers.on_ray(jobs, make, count, accelerators=accelerators)
     return workers.in_processes(jobs, make, count)

@@ -2,8 +2,9 @@
 
 Nothing in the record is trusted. Deterministic parts must be equal, measured values must agree
 within the tolerance of their metric, and derived parts are recomputed. The verdict lists what a
-repetition cannot check. The wide tolerance only applies if the record names another machine or
-other versions, which cannot be checked either, so the verdict says if it was needed and why.
+repetition cannot check. The wide tolerance only applies if the record names another machine,
+versions or number of processes, which cannot be checked either, so the verdict says if it was
+needed and why.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from implementations.harness.errors import BadInput
 from implementations.harness.prune.registry import get
+from implementations.harness.results.external import check_name, file_of, parse_reference
+from implementations.harness.results.files import short_path
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.runs.job import Job, Setup
@@ -40,7 +44,7 @@ class Verdict:
 
     comparisons: tuple[Comparison, ...]
     elsewhere: tuple[str, ...]
-    """Differences in machine and versions that justify the wide tolerance."""
+    """Differences in machine, processes and versions that justify the wide tolerance."""
     changes: tuple[str, ...]
     """Differences that do not affect the values."""
     not_compared: tuple[str, ...]
@@ -98,7 +102,8 @@ def verify(
     """Repeat the run of `record`, on another `device` or copy of the `model` if given, and compare.
 
     Raises:
-        BadInput: the record's method, parameters, texts or model do not exist here.
+        BadInput: the record's method, parameters, texts or model do not exist here, or the file
+            of the method changed.
     """
     again = repeat(record, device=device, model=model, task_folder=task_folder)
     return compare(record, again)
@@ -126,6 +131,7 @@ def repeat(
     )
     method = None
     if record.method != DENSE:
+        check_file(record)
         origin = record.external.source if record.external else record.method
         method = get(origin).configure(**record.configuration)
     bench = Workbench(setup)
@@ -137,6 +143,20 @@ def repeat(
         return dense
     measured, _ = bench.measure(job, samples)
     return bench.record(job, measured, dense)
+
+
+def check_file(record: Record) -> None:
+    """Raise `BadInput` if the method's file, which would be imported, is not the recorded one."""
+    source = record.external and record.external.source
+    reference = source and parse_reference(source)
+    if not (source and reference and reference.file):
+        return
+    check_name(source)
+    if file_of(reference.file, source) != record.external:
+        raise BadInput(
+            f"{short_path(reference.file)} is not the file with which the record {record.name} was "
+            "made; restore that version of the file, or run the method again for a new record"
+        )
 
 
 def compare(record: Record, again: Record) -> Verdict:
@@ -154,7 +174,7 @@ def _finite(value: float) -> float | None:
 
 
 def elsewhere(record: Record, again: Record) -> Iterator[str]:
-    """Yield the differences in hardware and versions that affect the values."""
+    """Yield the differences in hardware, processes and versions that affect the values."""
     yield from describe_differences(_relevant(record), _relevant(again))
 
 
@@ -204,6 +224,6 @@ def _irrelevant(record: Record) -> dict[str, Any]:
 
 
 def _relevant(record: Record) -> dict[str, Any]:
-    """Return the hardware and versions that affect the values."""
+    """Return the hardware, number of processes and versions that affect the values."""
     hardware = record.hardware.model_dump(mode="json", include=set(RELEVANT_HARDWARE))
-    return hardware | record.relevant_versions
+    return hardware | {"processes": record.processes} | record.relevant_versions

@@ -17,7 +17,7 @@ from implementations.harness.data.samples import Sampler, Samples
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput
 from implementations.harness.measure.divergence import DensePredictions
-from implementations.harness.measure.generation import check_positions, continuation
+from implementations.harness.measure.generation import check_positions, continuation, prompt_ids
 from implementations.harness.measure.memory import footprint, free_memory, peak_memory
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
 from implementations.harness.measure.speed import speed
@@ -35,7 +35,6 @@ from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
 from implementations.harness.prune.method import DAMAGED, collected_warnings
 from implementations.harness.prune.parallel import processes
-from implementations.harness.results.files import short_path
 from implementations.harness.results.metric import AFTER_PROMPT, AGREEMENT, DIVERGENCE, beside
 from implementations.harness.results.protocol import Recovered
 from implementations.harness.results.reading import LARGEST_INTEGER, NAMELESS, one_line
@@ -97,17 +96,16 @@ class Workbench:
         Unavailable: network, disk space or lm-eval is missing.
     """
 
-    def __init__(self, setup: Setup, work: Path | None = None) -> None:
-        """Load the model; `work` is the folder for finished blocks of a streamed model."""
+    def __init__(self, setup: Setup, work: Path | None = None, scratch: Path | None = None) -> None:
+        """Load the model.
+
+        The finished blocks of a streamed model are written to `work`, or to a temporary folder
+        inside `scratch`.
+        """
         self.setup = setup
-        self.work = work
+        self.work, self.scratch = work, scratch
         if setup.stream and setup.tasks:
             raise BadInput("--tasks cannot be used with --stream; measure the saved model instead")
-        if setup.task_folder is not None and not Path(setup.task_folder).is_dir():
-            raise BadInput(
-                f"--task-folder: {short_path(setup.task_folder)} is not a folder; give the folder "
-                "with the task files"
-            )
         self.device = parse_device(setup.device)
         self.tasks = load_tasks(setup.tasks, setup.task_folder) if setup.tasks else []
         self.timer = Timer()
@@ -218,7 +216,8 @@ class Workbench:
         trim_memory()  # tokenising needs half as much memory as a small model
         timed, written = self.setup.protocol.speed, self.setup.protocol.generation
         check_positions(self.dense(), timed.prompt, timed.tokens)
-        check_positions(self.dense(), self.sampler.count(written.prompt), written.tokens)
+        prompt = prompt_ids(self.dense(), written.prompt)
+        check_positions(self.dense(), len(prompt), written.tokens)
         if job.method is not None:
             job.method.check(self.dense(), samples.calibration)
         else:
@@ -248,7 +247,9 @@ class Workbench:
             if job.edits:
                 self._dense = None
             if isinstance(model, StreamedModel) and method is not None:
-                work = self.work or Path(writing.enter_context(TemporaryDirectory()))
+                work = self.work or Path(
+                    writing.enter_context(TemporaryDirectory(prefix=".streamed-", dir=self.scratch))
+                )
                 writing.enter_context(model.writing(work))
             with peak_memory(self.accelerator) as pruning:
                 if method is not None:
@@ -402,7 +403,7 @@ class Workbench:
         generation = self.setup.protocol.generation
         if self.setup.stream:  # every token would read the whole model again
             return values, dense, generation.prompt
-        within = active(job, model, self.sampler.count(generation.prompt))
+        within = active(job, model, len(prompt_ids(model, generation.prompt)))
         with timer.phase("generate", "writing the sample"), within:
             text = continuation(model, generation.prompt, generation.tokens).text
             sample = generation.prompt + text

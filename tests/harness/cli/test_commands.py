@@ -16,10 +16,15 @@ from typing import NamedTuple
 
 import psutil
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from implementations.harness.cli.commands import app
 from implementations.harness.cli.describe import describe, overview
+from implementations.harness.cli.setup import make_setup
+from implementations.harness.errors import BadInput
+from implementations.harness.model import execution, loading
+from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_record, load_records, methods
 
 
@@ -172,6 +177,33 @@ def test_verify_names_the_tolerance_that_was_needed(ran, tmp_path):
     assert "missing" in done.out
 
 
+@pytest.mark.parametrize(
+    ("device", "accelerator", "home"),
+    [("auto", "cuda", "cpu"), ("auto", None, "cuda"), ("cuda", "cuda", "cuda")],
+)
+def test_weights_stay_on_the_cpu_beside_an_accelerator(
+    device, accelerator, home, world, monkeypatch
+):
+    loaded = []
+
+    def place(name):
+        return torch.device("cuda" if name == "auto" else name)
+
+    def load(folder, **options):
+        loaded.append(str(place(options["device"])))
+        raise BadInput("loaded")
+
+    monkeypatch.setattr(execution, "parse_device", place)
+    monkeypatch.setattr(loading, "load_model", load)
+    setup = make_setup(
+        get_protocol(str(world.protocol)), None, device, None, accelerator, None, None
+    )
+    assert (setup.device, setup.accelerator) == (home, accelerator)
+    options = ("--device", device, *(("--accelerator", accelerator) if accelerator else ()))
+    assert inside("generate", "model", "text", *options).code == 2
+    assert loaded == [home]
+
+
 def test_leaderboard_as_table_csv_and_json(ran):
     folder, _ = ran
     here = ("leaderboard", "--runs", folder / "runs", "--protocol", "tiny")
@@ -244,6 +276,10 @@ BAD = {
         ["run", "dense", "--tasks", "arc_easy", "--task-folder", "nosuch"],
         "--task-folder: nosuch is not a folder; give the folder with the task files",
     ),
+    "task folder without tasks": (
+        ["run", "dense", "--task-folder", "."],
+        "--task-folder needs --tasks; give both or neither",
+    ),
     "unknown recovery": (["run", "wanda", "--recover", "lroa"], "did you mean 'lora'"),
     "calibration text missing": (
         ["run", "wanda", "--calibrate-on", "nosuch.txt"],
@@ -253,7 +289,10 @@ BAD = {
         ["sweep", "wanda", "--evaluate-on", "notes.pdf"],
         "--evaluate-on: notes.pdf must be a .txt, .jsonl or .parquet file; convert it",
     ),
-    "tokens without recovery": (["run", "wanda", "--tokens", "1000"], "--tokens needs --recover"),
+    "tokens without recovery": (
+        ["run", "wanda", "--tokens", "1000"],
+        "--tokens needs --recover; add",
+    ),
     "recovery on 0 tokens": (
         ["run", "wanda", "--recover", "full", "--tokens", "0"],
         "--tokens must be between 1 and",

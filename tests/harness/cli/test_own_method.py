@@ -51,8 +51,8 @@ def test_wrong_method_fails_the_contract_with_advice(folder, monkeypatch):
     [
         ("my_method", "my_method.py exists"),
         ("wanda", "'wanda' is a method of the atlas"),
-        ("my-method", "no name for a class"),
-        ("1", "no name for a method"),
+        ("my-method", "NAME must be a valid class name, got 'my-method'; use letters"),
+        ("1", "a letter followed by letters and digits, got '1'; rename it"),
     ],
 )
 def test_new_refuses_a_name(folder, name, message):
@@ -60,6 +60,15 @@ def test_new_refuses_a_name(folder, name, message):
     assert done.exit_code == 2
     assert message in done.stderr
     assert [path.name for path in folder.iterdir()] == ["my_method.py"]
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_new_shows_the_next_command(tmp_path, monkeypatch, absolute):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "500")
+    name = str(tmp_path / "other") if absolute else "other"
+    shown = f"{name}.py" if absolute else "./other.py"
+    assert f"atlas check {shown}, then atlas run {shown} " in atlas("new", name).stdout
 
 
 def test_run_records_the_hash_and_is_never_published(folder, world):
@@ -80,10 +89,11 @@ def test_run_records_the_hash_and_is_never_published(folder, world):
     assert ("mymethod", ["external"]) in rows
     (path,) = Path("runs").glob("*/mymethod/*.json")
     assert atlas("verify", path).exit_code == 0
-    Path("my_method.py").write_text(Path("my_method.py").read_text() + "# changed\n")
+    Path("my_method.py").write_text("raise SystemExit('imported')")
     changed = atlas("verify", path)
-    assert changed.exit_code == 1
-    assert "file of the method" in changed.stdout
+    assert changed.exit_code == 2
+    message = f"my_method.py is not the file with which the record {record.name} was made"
+    assert message in " ".join(changed.stderr.split())
 
 
 def test_compare_continues_and_writes_tables_and_a_chart(folder, world):

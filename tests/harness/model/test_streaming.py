@@ -22,6 +22,7 @@ from implementations.harness.contract.helpers import (
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.errors import BadInput
 from implementations.harness.measure.memory import footprint
+from implementations.harness.model import streaming
 from implementations.harness.model.saving import save
 from implementations.harness.model.streaming import (
     StreamedModel,
@@ -141,6 +142,40 @@ def test_finished_blocks_are_not_pruned_again(folder, monkeypatch, slug):
     assert written == [3]
 
 
+def test_run_continues_after_a_kill_while_saving(folder, monkeypatch):
+    """Blocks that were not edited are then in the folder as well, without a random state."""
+
+    def dying(*arguments):
+        raise Killed
+
+    model, work = opened(folder), work_folder(folder / "pruned")
+    with model.writing(work):
+        prune("wanda", model)
+    expected = fingerprint(model)
+    del model.finished[model.blocks[2].module]  # as if the method had not edited it
+    monkeypatch.setattr(streaming, "write_beside_weights", dying)
+    with pytest.raises(Killed):
+        save_streamed(model, work, folder / "pruned")
+    model = opened(folder)
+    with model.writing(work):
+        prune("wanda", model)
+    assert same(fingerprint(model), expected)
+
+
+def test_incomplete_file_of_a_block_is_not_finished(folder):
+    work = work_folder(folder / "pruned")
+    model = opened(folder)
+    with model.writing(work):
+        prune("wanda", model)
+    expected = fingerprint(model)
+    file = work / "block-00001.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    model = opened(folder)
+    with model.writing(work):
+        prune("wanda", model)
+    assert same(fingerprint(model), expected)
+
+
 def test_reading_writes_nothing(folder):
     model, work = opened(folder), folder / "work"
     with model.writing(work):
@@ -174,10 +209,15 @@ def test_dtype_is_converted_block_by_block(folder):
 
 def test_another_request_to_the_same_folder_is_refused(folder):
     work = work_folder(folder / "pruned")
+    check_request(work, "another")  # which finished no block
     check_request(work, "one")
+    (work / "block-00000.safetensors").touch()
     check_request(work, "one")
     with pytest.raises(BadInput, match="finished blocks of another run"):
         check_request(work, "two")
+    (work / "request.json").unlink()
+    with pytest.raises(BadInput, match="finished blocks of another run"):
+        check_request(work, "one")
 
 
 def test_weights_with_other_names_are_refused(folder):

@@ -20,7 +20,7 @@ from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError, Unavailable
 from implementations.harness.model.loading import load_model
 from implementations.harness.prune.registry import get
-from implementations.harness.results.protocol import get_protocol
+from implementations.harness.results.protocol import Recovery, get_protocol
 from implementations.harness.results.record import NO_SPEED_UP
 from implementations.harness.results.store import (
     load_record,
@@ -332,8 +332,9 @@ def test_refuses_nested_folders_of_records_and_models(setup, world, tmp_path):
 
 
 def test_refuses_to_save_the_dense_model(setup, tmp_path):
-    with pytest.raises(BadInput, match="--save has no effect on the dense model"):
-        run(Job(None), setup, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    for job in (Job(None), Job(None, 0, Recovery.by("full", 64))):
+        with pytest.raises(BadInput, match="--save: only pruned models are saved"):
+            run(job, setup, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -380,9 +381,9 @@ def test_record_that_cannot_be_written_is_saved_to_a_temporary_folder(
 
 def test_refuses_full_disk_before_any_work(tmp_path):
     with pytest.raises(Unavailable, match="--save: not enough disk space"):
-        check_space(tmp_path / "not" / "yet", 10**18)
+        check_space("--save", tmp_path / "not" / "yet", 10**18)
     (tmp_path / "link").symlink_to("not/yet")
-    check_space(tmp_path / "link", 0)
+    check_space("--save", tmp_path / "link", 0)
 
 
 @pytest.mark.full
@@ -422,7 +423,7 @@ from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.recording import commit
 from implementations.harness.errors import BadInput
 from implementations.harness.prune.registry import get
-from implementations.harness.results.protocol import get_protocol
+from implementations.harness.results.protocol import Recovery, get_protocol
 from implementations.harness.runs.run import run
 from implementations.harness.runs.support import write_support
 

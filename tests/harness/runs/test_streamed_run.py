@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from types import SimpleNamespace
+
 import pytest
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 
 from implementations.harness import load_model
 from implementations.harness.contract.helpers import logits
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.model import streaming
 from implementations.harness.model.streaming import StreamedModel, work_folder
 from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import Recovery
+from implementations.harness.results.store import load_records
+from implementations.harness.runs import workbench
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run
 from implementations.harness.runs.verify import verify
@@ -59,9 +67,47 @@ def test_killed_run_continues_with_the_finished_blocks(streamed, tmp_path, monke
     assert work_folder(tmp_path / "out").is_dir()
     with pytest.raises(BadInput, match="finished blocks of another run"):
         run(job("magnitude"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
-    run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(workbench, "relevant_versions", lambda *_: {"torch": "1.0"})
+        with pytest.raises(BadInput, match="finished blocks of another run"):
+            run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    file = work_folder(tmp_path / "out") / "block-00000.safetensors"
+    with safe_open(file, "pt") as content:
+        metadata = content.metadata()
+    assert float(metadata["seconds"]) > 0
+    save_file(load_file(file), file, metadata | {"seconds": "1000.0"})
+    (dense,) = load_records([tmp_path / "runs"])
+    free = SimpleNamespace(free=dense.footprint.bytes - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+    with pytest.raises(Unavailable, match="--save: not enough disk space"):
+        run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "new")
+    done = run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    assert done.record.seconds["prune"] > 1000
     assert (tmp_path / "out" / "config.json").is_file()
     assert not work_folder(tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left"), SafetensorError("No space left (os error 28)")]
+)
+def test_model_that_is_not_saved_is_written_to_the_folder_of_the_runs(
+    streamed, tmp_path, monkeypatch, error
+):
+    folders = []
+
+    def full(tensors, file, metadata):
+        folders.append(file.parent)
+        raise error
+
+    monkeypatch.setattr(streaming, "save_file", full)
+    with pytest.raises(Unavailable, match=r"No space left.*Free some space"):
+        run(job("wanda"), streamed, runs=tmp_path)
+    assert folders[0].parent == tmp_path
+    assert folders[0].name.startswith(".streamed-")
+    assert not list(tmp_path.glob(".*"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    with pytest.raises(Unavailable, match="--runs: not enough disk space"):
+        run(job("wanda"), streamed, runs=tmp_path)
 
 
 def test_what_needs_the_whole_model_is_refused(setup, streamed, tmp_path):

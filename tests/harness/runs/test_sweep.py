@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.prune.registry import get
 from implementations.harness.results.store import load_records, save_record
-from implementations.harness.runs import sweep_file
+from implementations.harness.runs import sweep as sweeping
+from implementations.harness.runs import sweep_file, workers
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.sweep import sweep
 
@@ -166,3 +169,26 @@ def test_missing_ray_error_names_the_extra(setup, tmp_path, monkeypatch):
     with pytest.raises(Unavailable, match=r"pruning-atlas\[scale\]"):
         sweep(JOBS[:2], setup, runs=tmp_path / "runs", ray=True)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "accelerator", "expected"),
+    [
+        ("cpu", None, ("cpu", None)),
+        ("cuda", None, ("cuda:1", None)),
+        ("cpu", "cuda", ("cpu", "cuda:1")),
+    ],
+)
+def test_each_worker_has_an_accelerator(setup, monkeypatch, device, accelerator, expected):
+    asked = replace(setup, device=device, accelerator=accelerator)
+    monkeypatch.setattr(sweeping, "parse_device", torch.device)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(sweeping, "Workbench", lambda own: own)
+    own = sweeping.make_pruner(asked, {}, None, 3).bench
+    assert (own.device, own.accelerator) == expected
+    reserved = []
+    monkeypatch.setattr(
+        workers, "on_ray", lambda *_, accelerators: reserved.append(accelerators) or ()
+    )
+    sweeping._execute([], asked, {}, Path("runs"), None, 4, ray=True)
+    assert reserved == [0 if device == "cpu" and accelerator is None else 1]

@@ -111,6 +111,9 @@ def test_claiming_another_machine_only_allows_the_wide_tolerance(pair):
     text = changed(record, sample=record.protocol.generation.prompt + " something else")
     assert compare(text, again).confirmed == "no"
     assert compare(elsewhere(text), again).confirmed == "wide"
+    verdict = compare(changed(text, processes=4), again)  # their sums are rounded differently
+    assert verdict.confirmed == "wide"
+    assert verdict.elsewhere == ("processes: 4 in the record, 1 now",)
     versions = record.versions | {"torch": "1.0"}
     verdict = compare(changed(text, versions=versions), again)
     assert verdict.confirmed == "wide"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
+from tokenizers import processors
 from transformers import LlamaForCausalLM
 
 from implementations.harness.errors import AtlasWarning, BadInput, NumericsError
@@ -118,6 +119,27 @@ def test_dense_model_is_intact_after_an_interrupted_run(setup, monkeypatch):
             bench.measure(Job(method.configure()))
     after = bench.dense().hf.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_prompt_is_counted_with_the_token_at_its_beginning(setup, monkeypatch):
+    bench, counts, positions = Workbench(setup), [], []
+    tokenizer = bench.dense().tokenizer
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
+    )
+
+    def active(job, model, prompt=0):
+        counts.append(prompt)
+        return nullcontext()
+
+    monkeypatch.setattr(workbench, "active", active)
+    monkeypatch.setattr(
+        workbench, "check_positions", lambda model, *tokens: positions.append(tokens)
+    )
+    bench.measure(Job(None))
+    read = len(f"<{setup.protocol.generation.prompt}")  # one token per character
+    assert counts[-1] == read
+    assert positions[-1] == (read, setup.protocol.generation.tokens)
 
 
 def test_warnings_of_a_failed_run_are_shown(setup, monkeypatch):

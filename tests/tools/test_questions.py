@@ -18,6 +18,8 @@ from tools.catalog.entries.loader import PAPERS, load_catalog
 
 ENTER, CTRL_C, CLEAR = "\r", "\x03", "\x15"
 
+TAGLINE = "Removes whole layers."
+
 Keys = Callable[..., None]
 
 
@@ -36,7 +38,7 @@ def test_adds_paper_by_hand(add: Command, keys: Keys, papers: Path) -> None:
     keys("hello", f"{CLEAR}https://arxiv.org/abs/2312.11983")  # no identifier; flap, known
     keys(f"{CLEAR}https://arxiv.org/abs/2401.01234v2", "FooPrune: Structured Pruning by Foo")
     keys("Ann Bee, Céd Dé and Eva Eff", "soon", f"{CLEAR}2024", "icml", "paper")
-    keys("", "metod", f"{CLEAR}method", "paper", "", SUMMARY)
+    keys("", "metod", f"{CLEAR}method", "paper", "", TAGLINE, SUMMARY)
     keys("structured", "magnitude, similarity", "forward", "y")
     keys("blocks", "none", "", "static", "", "", "decoder-only", "LLaMA, OPT")
     keys("c4", "", "WikiText-2", "", "", "magnitude")
@@ -47,6 +49,7 @@ def test_adds_paper_by_hand(add: Command, keys: Keys, papers: Path) -> None:
     paper = load_catalog(papers)["fooprune"]
     assert paper.title == "FooPrune: Structured Pruning by Foo"
     assert paper.authors == ("Ann Bee", "Céd Dé", "Eva Eff")
+    assert paper.tagline == TAGLINE
     assert (paper.venue, paper.year, paper.status) == ("icml", 2024, "published")
     assert paper.ids.arxiv == "2401.01234"
     assert paper.taxonomy.model_dump(exclude_none=True) == {
@@ -75,7 +78,7 @@ GIVEN = (
 
 
 def test_continues_saved_draft(add: Command, keys: Keys, papers: Path) -> None:
-    keys("NIPS", "paper", SUMMARY, CTRL_C)
+    keys("NIPS", "paper", TAGLINE, SUMMARY, CTRL_C)
     code, _, err = add(*GIVEN)
     assert code == 1
     assert "Your answers are saved. Run the same command to continue." in err
@@ -89,7 +92,7 @@ def test_continues_saved_draft(add: Command, keys: Keys, papers: Path) -> None:
 
 
 def test_asks_again_only_for_invalid_answers(add: Command, keys: Keys, papers: Path) -> None:
-    keys("Too short.", "n", "", f"{CLEAR}{SUMMARY}", "y")
+    keys(TAGLINE, "Too short.", "n", "", f"{CLEAR}{SUMMARY}", "y")
     given = ("--calibration", "forward", "--read", "paper", "--venue", "icml")
     code, _, err = add(*GIVEN, *given)
     assert code == 0, err
@@ -99,7 +102,7 @@ def test_asks_again_only_for_invalid_answers(add: Command, keys: Keys, papers: P
 
 def test_writes_only_after_confirmation(add: Command, keys: Keys, papers: Path) -> None:
     given = ("--title", "FooPrune: Pruning", "--author", "Ann Bee", "--year", "2024")
-    keys("", "survey", "paper", SUMMARY, "n", "", "n")
+    keys("", "survey", "paper", TAGLINE, SUMMARY, "n", "", "n")
     code, _, err = add("--manual", "2401.01234", *given, "--source", "paper")
     assert code == 1
     assert "kind: survey" in err
@@ -108,8 +111,8 @@ def test_writes_only_after_confirmation(add: Command, keys: Keys, papers: Path) 
 
 
 def test_resolves_chosen_candidate(add: Command, keys: Keys, papers: Path) -> None:
-    keys("", "Wanda", "method", "abstract", SUMMARY, "unstructured", "weight-activation", "forward")
-    keys("n", f"{CLEAR}foo", "y")
+    keys("", "Wanda", "method", "abstract", TAGLINE, SUMMARY)
+    keys("unstructured", "weight-activation", "forward", "n", f"{CLEAR}foo", "y")
     code, _, err = add("A Simple and Effective Pruning Approach for Large Language Models")
     assert code == 0, err
     paper = load_catalog(papers)["foo"]
@@ -119,7 +122,7 @@ def test_resolves_chosen_candidate(add: Command, keys: Keys, papers: Path) -> No
 
 def test_asks_for_fidelity_of_method_folder(add: Command, keys: Keys, papers: Path) -> None:
     given = ("--calibration", "none", "--read", "paper", "--venue", "icml", "--summary", SUMMARY)
-    keys("", "", "", "faithful", "y")
+    keys("", TAGLINE, "", "", "faithful", "y")
     code, _, err = add(*GIVEN, *given, "--scaffold")
     assert code == 0, err
     assert load_catalog(papers)["fooprune"].fidelity == "faithful"

@@ -30,7 +30,7 @@ def test_no_run_with_the_planned_settings_needed_twice_the_estimate(
     costs: dict[str, Cost],
 ) -> None:
     low = {
-        record.name: ratio
+        f"{cost.method.slug}: {record.name}": ratio
         for cost in costs.values()
         for record in cost.records
         if (ratio := planner.measured_ratio(cost, record)) < 0.5

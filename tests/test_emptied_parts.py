@@ -12,7 +12,7 @@ from implementations.harness.model.units import count_weights
 UNITS = [
     slug
     for slug in methods()
-    if "kv-groups" in get(slug).capabilities.granularity and slug != "maskprune"
+    if {"kv-groups", "sublayers"} & set(get(slug).capabilities.granularity) and slug != "maskprune"
 ]  # maskprune refuses blocks of different widths
 
 

@@ -67,7 +67,7 @@ class KVPruner(UnitMethod):
     probes: Count = 4
     """Number of calibration samples for perplexities and gradients."""
     most: Ratio = 0.9
-    """Maximum share of its pairs that a block loses; at least one pair is kept in any case."""
+    """Maximum share of its pairs that a block loses, before rounding to whole pairs; one stays."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Score the channels, try every block alone, allocate the pairs and remove them."""

@@ -84,7 +84,9 @@ def outlier_percentage(scores: list[Tensor], times: float) -> float:
 
 
 def layer_shares(outliers: Tensor, sparsity: float, spread: float) -> Tensor:
-    """Return the share of weights to remove from each block, `[blocks]`; the mean is `sparsity`.
+    """Return the share of weights to remove from each block, `[blocks]`.
+
+    Their mean is `sparsity` unless some are clipped.
 
     Blocks with a higher percentage of `outliers [blocks]` get a smaller share. Shares differ by at
     most `2 * spread`; they are equal if all percentages are. They are clipped to between 0 and 1.

@@ -54,7 +54,7 @@ class PBS2P(WeightMethod):
     group: Count = 8
     """Without a pattern: group of consecutive inputs of a row, of which N are kept (M)."""
     spread: Whole = 1
-    """Largest difference between N of a block and the mean N (sets N_low and N_high)."""
+    """How far N may lie below the mean N rounded down, or above it rounded up."""
     block_size: Count = 128
     """Number of columns that share the scale and offset of a row."""
     alternations: Whole = 2

@@ -231,6 +231,13 @@ def test_n_of_blocks_by_hand():
     assert kept_of_blocks([4.0, 2.0, 1.0, 1.0], [80] * 4, 4, 8, 0) == [4, 4, 4, 4]
     assert kept_of_blocks([9.0, 0.0, 0.0, 0.0], [80] * 4, 4, 8, 2) == [6, 4, 3, 3]
     assert kept_of_blocks([0.0] * 5, [80] * 5, 6, 8, 1) == [6] * 5
+    assert kept_of_blocks([9.0, 0.0, 0.0, 0.0, 0.0], [80] * 5, 5.6, 8, 1) == [
+        7,
+        6,
+        5,
+        5,
+        5,
+    ]  # 4 to 7
 
 
 @given(

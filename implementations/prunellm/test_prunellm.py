@@ -21,6 +21,7 @@ from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, ti
 from implementations.prunellm import PruneLLM
 from implementations.prunellm.prunellm import entropy, shared
 from tests.masking import mask_units
+from tests.observation import inputs
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -148,6 +149,21 @@ def test_block_without_effect_can_be_removed():
     outcome = PruneLLM(sparsity=0.25, temperature=0.02).apply(model, tokens)
     assert outcome.details["kv_groups"] == [2, 2, 0, 2]
     assert outcome.details["channels"] == [48, 48, 0, 48]
+
+
+def test_removed_module_leaves_its_mean_output(monkeypatch):
+    model, tokens = tiny_model(blocks=4), random_tokens()
+    twin, moved = copy.deepcopy(model), torch.ones(4, 3)
+    moved[2] = 0
+    for role in ("o", "down"):
+        mean = inputs(model, model.blocks[2].linears()[role], tokens).mean(dim=0)
+        linear = twin.blocks[2].linears()[role]
+        linear.bias = torch.nn.Parameter((linear.weight @ mean.float()).detach())
+        linear.weight.zero_()
+    monkeypatch.setattr(PruneLLM, "transfer", lambda *_: moved)
+    outcome = PruneLLM(sparsity=0.25, temperature=0.02).apply(model, tokens)
+    assert outcome.details["channels"] == [48, 48, 0, 48]
+    torch.testing.assert_close(logits(model), logits(twin), rtol=1e-4, atol=1e-4)
 
 
 def test_modules_lose_at_most_their_maximum():

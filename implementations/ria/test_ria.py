@@ -53,6 +53,18 @@ def test_silent_rows_and_columns_score_zero():
     assert not found[:, 5].any()
 
 
+def test_small_rows_and_columns_are_not_removed_for_their_size():
+    W, method = random(), RIA(exponent=0)
+    W[:, -1] /= 100
+    W[-1] /= 100
+    small = W.abs() <= W.abs().median()  # what magnitude pruning would remove
+    assert small[:, -1].all()
+    assert small[-1].all()
+    removed = method.mask(method.score(W, torch.ones(40)))
+    assert not removed[:, -1].all()
+    assert not removed[-1].all()
+
+
 def test_score_uses_the_square_root_of_activations():
     W, norms = random(), torch.logspace(-2, 2, 40)
     torch.testing.assert_close(RIA().score(W, norms), relative_importance(W) * norms.sqrt())

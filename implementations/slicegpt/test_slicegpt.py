@@ -231,9 +231,6 @@ def test_a_multiple_wider_than_the_model_leaves_nothing_to_remove():
         SliceGPT(multiple=64).apply(tiny_model(), random_tokens())
 
 
-# Reloading
-
-
 # The real model
 
 

@@ -279,7 +279,7 @@ def test_corrections_are_fitted_on_the_pruned_model(family: str):
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
-def test_corrections_restore_the_mean_of_the_last_block(family: str):
+def test_corrections_lower_the_error_of_the_logits(family: str):
     tokens = random_tokens(samples=12)
     errors = {}
     dense = tiny_model(family)

@@ -84,10 +84,10 @@ class SoBP(UnitMethod):
         if not any(bool(gone.any()) for gone, _ in choices):
             return widths_left(model)
         exchanged: dict[Kind, list[int]] = {kind: [] for kind in self.kinds}
-        modules = iter(choices)
-        for block in walk(model, calibration, beside=self.reconstruct):
-            for kind in self.kinds:  # attention first, then the feed-forward part behind it
-                gone, pool = next(modules)
+        for block in walk(model, calibration, beside=self.reconstruct, resumes=False):
+            modules = choices[2 * block.index : 2 * block.index + 2]
+            # attention first, then the feed-forward part behind it
+            for kind, (gone, pool) in zip(self.kinds, modules, strict=True):
                 final = self.cut(block, kind, gone, pool)
                 exchanged[kind].append(int((gone & ~final).sum()))
         told = {f"{kind.replace('-', '_')}_exchanged": counts for kind, counts in exchanged.items()}

@@ -86,7 +86,7 @@ class TwoSSP(UnitMethod):
         probes = next(calibration.chunks(self.probes))
         dropped: list[int] = []
         for _ in track(range(attentions), "dropping attentions"):
-            left = [index for index in range(len(model.blocks)) if index not in dropped]
+            left = [i for i in with_attention(model) if i not in dropped]
             dropped.append(least_missed(model, left, probes))
             with model.opened(model.blocks[dropped[-1]]) as block:
                 keep_units(block, "sublayers", [1])  # the feed-forward part
@@ -100,18 +100,19 @@ class TwoSSP(UnitMethod):
 
         Raises `BadInput` if the split misses the budget by more than half of the largest unit.
         """
-        sizes = sizes_of(model)
+        sizes, most = sizes_of(model), len(with_attention(model))
         count = self.attentions
         if count is None:
-            count = attentions_to_drop(self.sparsity, sizes, self.alpha)
-        if not 0 <= count <= sizes.blocks:
-            raise BadInput(f"`attentions` must be between 0 and {sizes.blocks}, got {count}")
+            count = min(attentions_to_drop(self.sparsity, sizes, self.alpha), most)
+        if not 0 <= count <= most:
+            raise BadInput(f"`attentions` must be between 0 and {most}, got {count}")
         room = sizes.blocks * sizes.feed_forward
-        left = self.sparsity * sizes.all - count * sizes.attention  # for the channels
+        dropped = count * sizes.attention * sizes.blocks / max(most, 1)
+        left = self.sparsity * sizes.all - dropped  # for the channels
         if max(-left, left - room) > self.unit(model) / 2:
             raise BadInput(
                 f"`sparsity` {self.sparsity:g} cannot be met: {count} of {sizes.blocks} attentions "
-                f"are {count * sizes.attention / sizes.all:.3g} of the weights and all channels "
+                f"are {dropped / sizes.all:.3g} of the weights and all channels "
                 f"{room / sizes.all:.3g}; set `attentions` or use another sparsity"
             )
         return count, min(max(left / room, 0), 1) if room else 0.0
@@ -133,6 +134,11 @@ def sizes_of(model: LanguageModel) -> Sizes:
     blocks = model.blocks
     costs = torch.stack([unit_costs(block, "sublayers") for block in blocks])  # [blocks, 2]
     return Sizes(len(blocks), *costs.double().mean(dim=0).tolist())
+
+
+def with_attention(model: LanguageModel) -> list[int]:
+    """List the blocks whose attention was not removed before."""
+    return [block.index for block in model.blocks if block.attention.kv_heads]
 
 
 def attentions_to_drop(sparsity: float, sizes: Sizes, alpha: float) -> int:

@@ -120,6 +120,21 @@ def test_equals_the_model_in_memory_also_after_a_kill(folder, monkeypatch, slug)
     assert not list(folder.glob("*.partial"))
 
 
+def test_sobp_continues_with_the_choices_of_each_block(folder, monkeypatch):
+    settings = {"sparsity": 0.3, "reconstruct": False}
+    whole, work = load_model(folder / "dense", tokenizer=False), work_folder(folder / "pruned")
+    expected = get("sobp").configure(**settings).apply(whole, random_tokens())
+    for killed in (True, False):
+        with monkeypatch.context() as patch:
+            if killed:
+                kill_after(patch, 2)
+            model = opened(folder)
+            with suppress(Killed), model.writing(work):
+                outcome = get("sobp").configure(**settings).apply(model, random_tokens())
+    assert same(fingerprint(whole), fingerprint(model))
+    assert outcome.details == expected.details
+
+
 @pytest.mark.parametrize("slug", ["wanda", "fasp"])
 def test_finished_blocks_are_not_pruned_again(folder, monkeypatch, slug):
     work = work_folder(folder / "pruned")

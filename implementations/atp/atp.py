@@ -104,8 +104,14 @@ class ATP(UnitMethod):
         return (int(patterns.costs.sum()) - least) / everything
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Also check that the domain has at least two windows and that `peft` is installed."""
+        """Also check that the domain has two windows, that no part is empty, and for `peft`."""
         super().check(model, calibration)
+        for block in model.blocks:
+            if not (block.attention.kv_heads and block.feed_forward.channels):
+                raise BadInput(
+                    f"{self.slug()} needs attention and MLP channels in every block, but block "
+                    f"{block.index} of {model.name} lacks one; prune the dense model instead"
+                )
         check_low_rank(self.slug())
         assert isinstance(calibration, Calibration)
         assert calibration.domain is not None  # guaranteed by the base class

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from implementations.displlm.network import OPEN, Logits, reinmax
+from implementations.displlm.network import OPEN, Logits
 from implementations.harness import (
     BadInput,
     Calibration,
@@ -106,9 +106,9 @@ class DispLLM(UnitMethod):
         source = Logits(budget.sizes, self.hypernetwork, shared).to(model.device)
         losses = self.train(model, stream, source, budget)
         vectors = [vector.detach().cpu() for vector in source.own()]
-        logits = [vectors[number] + OPEN for number in source.order]
-        drawn = int(budget.kept(_rows([torch.bernoulli(part.sigmoid()) for part in logits])))
-        likely = int(budget.kept(_rows([part >= 0 for part in logits])))
+        gates = [torch.bernoulli((vector + OPEN).sigmoid()) for vector in vectors]
+        drawn = int(budget.kept(_rows([gates[number] for number in source.order])))
+        likely = int(budget.kept(_rows([vectors[number] + OPEN >= 0 for number in source.order])))
         kept = cut(vectors, source.order, budget, (1 - self.sparsity) * budget.all)
         parts = iter(kept)
         for block in model.visit():
@@ -133,7 +133,7 @@ class DispLLM(UnitMethod):
         with gated(model, *VECTORS) as gates:
 
             def loss(ids: Tensor) -> Tensor:
-                drawn = reinmax(logits(), self.temperature)  # [units], 0 or 1
+                drawn = logits(self.temperature)  # [units], 0 or 1
                 gates.values = on_both_branches(drawn, budget)
                 left = budget.kept(_rows(drawn.split(budget.counts)))
                 return next_token_loss(model, ids) + self.strength * off_budget(left, target)

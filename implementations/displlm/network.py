@@ -36,10 +36,11 @@ class Logits(nn.Module):
         """Return the vectors without the offset that keeps gates open at the start."""
         return self.source() if isinstance(self.source, HyperNetwork) else list(self.source)
 
-    def forward(self) -> Tensor:
-        """Return the logits, `[units]`."""
+    def forward(self, temperature: float) -> Tensor:
+        """Draw all gates, `[units]`; parts that share a vector also share its draw."""
         vectors = self.own()
-        return torch.cat([vectors[number] for number in self.order]) + OPEN
+        drawn = reinmax(torch.cat(vectors) + OPEN, temperature).split([len(v) for v in vectors])
+        return torch.cat([drawn[number] for number in self.order])
 
 
 class HyperNetwork(nn.Module):

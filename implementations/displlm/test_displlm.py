@@ -170,8 +170,8 @@ def test_most_gates_are_open_initially():
     torch.manual_seed(0)
     assert torch.sigmoid(torch.tensor(OPEN)) == pytest.approx(0.953, abs=1e-3)
     sizes = [[32, 32, 32, 48, 32]] * 4
-    assert float(torch.sigmoid(Logits(sizes, True, None)().detach()).mean()) > 0.93
-    assert Logits(sizes, False, None)().unique().tolist() == [OPEN]
+    assert float(Logits(sizes, True, None)(1.0).detach().mean()) > 0.93
+    assert not torch.cat(Logits(sizes, False, None).own()).any()  # OPEN is added
 
 
 def test_tied_parts_share_their_dimensions_and_nothing_else():
@@ -183,6 +183,23 @@ def test_tied_parts_share_their_dimensions_and_nothing_else():
     assert len(read[0]) < 32
     channels = [block.feed_forward.channels for block in model.blocks]
     assert any(count < 48 for count in channels)
+
+
+def test_tied_parts_share_every_draw(monkeypatch):
+    draws, used = [], displlm.on_both_branches
+
+    def recorded(drawn, budget):
+        draws.append(drawn.detach().split(budget.counts))
+        return used(drawn, budget)
+
+    monkeypatch.setattr(displlm, "on_both_branches", recorded)
+    model = tiny_model()
+    DispLLM(sparsity=0.4, steps=2, tied=True).apply(model, text_for(model))
+    assert len(draws) == 2
+    for parts in draws:
+        hidden = [part for part, kind in zip(parts, 2 * VECTORS, strict=True) if kind != "channels"]
+        assert 0 < float(hidden[0].mean()) < 1
+        assert all(torch.equal(part, hidden[0]) for part in hidden)
 
 
 def sets(block) -> list[Tensor | None]:

@@ -176,10 +176,10 @@ class FastForward(UnitMethod):
             remove_units(model, gone)
             return
         counts, _ = self.parts(model)
-        parts = iter((~gone).split(counts.tolist()))
+        parts = (~gone).split(counts.tolist())
         for block in walk(model, calibration):
-            for kind, role in ENTERED:
-                keep = next(parts)
+            for number, (kind, role) in enumerate(ENTERED):
+                keep = parts[len(ENTERED) * block.index + number]
                 if not bool(keep.all()):
                     gram = block.observe(Gram, role)[role].matrix
                     mean = float(gram.diagonal().mean())

@@ -120,17 +120,23 @@ def test_equals_the_model_in_memory_also_after_a_kill(folder, monkeypatch, slug)
     assert not list(folder.glob("*.partial"))
 
 
-def test_sobp_continues_with_the_choices_of_each_block(folder, monkeypatch):
-    settings = {"sparsity": 0.3, "reconstruct": False}
+@pytest.mark.parametrize(
+    ("slug", "settings"),
+    [
+        ("sobp", {"sparsity": 0.3, "reconstruct": False}),
+        ("fastforward", {"sparsity": 0.3, "episodes": 4, "samples": 1}),
+    ],
+)
+def test_blocks_keep_their_own_choices_after_a_kill(folder, monkeypatch, slug, settings):
     whole, work = load_model(folder / "dense", tokenizer=False), work_folder(folder / "pruned")
-    expected = get("sobp").configure(**settings).apply(whole, random_tokens())
+    expected = get(slug).configure(**settings).apply(whole, random_tokens())
     for killed in (True, False):
         with monkeypatch.context() as patch:
             if killed:
                 kill_after(patch, 2)
             model = opened(folder)
             with suppress(Killed), model.writing(work):
-                outcome = get("sobp").configure(**settings).apply(model, random_tokens())
+                outcome = get(slug).configure(**settings).apply(model, random_tokens())
     assert same(fingerprint(whole), fingerprint(model))
     assert outcome.details == expected.details
 

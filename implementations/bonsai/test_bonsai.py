@@ -164,6 +164,35 @@ def test_selects_the_ridge_with_the_best_predictions():
     assert torch.equal(beta, ridge(x, y, bonsai.RIDGES[taus.index(max(taus))]))
 
 
+def test_folds_have_equal_sizes(monkeypatch):
+    seen: list[int] = []
+    monkeypatch.setattr(bonsai, "kendall", lambda guess, y: seen.append(len(y)) or 0.0)
+    x, y, _ = additive(12, 14)
+    regressed(x, y)
+    assert sorted(seen[:5]) == [2, 2, 2, 4, 4]  # seven pairs
+
+
+def test_keeps_the_units_that_the_loss_needs(monkeypatch):
+    """Removing a channel with an even index costs a lot; the others cost nothing."""
+
+    class Known(bonsai.Candidates):
+        def __call__(self, gone: Tensor) -> float:
+            channels = torch.cat([part[2:] for part in gone.split(50)])  # after two KV groups
+            self.measure = lambda: 10 + float(channels[::2].sum())
+            return super().__call__(gone)
+
+    monkeypatch.setattr(bonsai, "Candidates", Known)
+    model = tiny_model(blocks=2)
+    dense = copy.deepcopy(model)
+    Bonsai(sparsity=0.1, step=0.1, pairs=200, samples=1).apply(model, random_tokens(), seed=1)
+    lost = []
+    for block, before in zip(model.blocks, dense.blocks, strict=True):
+        rows, kept = before.feed_forward.up.weight, block.feed_forward.up.weight
+        lost += [i for i in range(48) if not (kept == rows[i]).all(dim=1).any()]
+    assert len(lost) >= 4
+    assert all(index % 2 for index in lost)
+
+
 def test_fits_a_single_pair():
     x, y, _ = additive(4, 2)
     beta, tau = regressed(x, y)

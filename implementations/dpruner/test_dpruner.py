@@ -105,10 +105,12 @@ def test_the_normalised_penalty_is_half_of_the_gradient():
     assert 0 < faint["penalty_over_gradient"] < 0.01
 
 
-def test_scores_are_added_up_over_the_steps_with_weights_that_move():
+@pytest.mark.parametrize("scale", [1.0, 8.0])
+def test_scores_are_added_up_over_the_steps_with_weights_that_move(scale: float):
     """Compute two steps of one window each."""
     text = given()
-    method = small(steps=2, batch=1, learning_rate=0.1, penalty="normalised", clip=0.5)
+    settings = {"learning_rate": 0.1, "penalty": "normalised", "clip": 0.5}
+    method = small(steps=2, batch=1, gradient_scale=scale, **settings)
     general = method.general(tiny_model(), text)
     scores, _ = scored(method, text, general)
     model = tiny_model()
@@ -122,9 +124,10 @@ def test_scores_are_added_up_over_the_steps_with_weights_that_move():
         held_back = min(1.0, 0.5 / float(torch.cat([g.flatten() for g in gradients]).norm()))
         by = {id(p): g for p, g in zip(parameters, gradients, strict=True)}
         for weight, score, worth in zip(weights, expected, general, strict=True):
-            moved = by[id(weight)] + method.pull(by[id(weight)], worth, rate)
+            scaled = scale * by[id(weight)]
+            moved = scaled + method.pull(scaled, worth, rate)
             score += method.taylor(moved, weight)
-            by[id(weight)] = moved
+            by[id(weight)] = moved / scale
         for parameter in parameters:
             parameter -= rate * held_back * by[id(parameter)]
     for ours, theirs in zip(scores, expected, strict=True):

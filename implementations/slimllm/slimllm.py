@@ -174,10 +174,11 @@ def swapped(shared: Tensor, count: int) -> list[int]:
 def group_losses(shared: Tensor) -> Tensor:
     """Return by how much each further removed KV group lowers the similarity, fp64 `[units]`.
 
-    `shared [units, units, out]` comes from `shared_variance`; `swapped` chooses the groups.
+    `shared [units, units, out]` comes from `shared_variance`; `swapped` chooses the groups. A group
+    counts at least as much as those removed before it, because none can go without them.
     """
     left = [similarity(shared, swapped(shared, count)) for count in range(len(shared) + 1)]
-    return -torch.tensor(left, dtype=torch.float64).diff()
+    return -torch.tensor(left, dtype=torch.float64).diff().cummax(dim=0).values
 
 
 def channel_scores(feed_forward: FeedForward, norms: Tensor, inputs: Covariance) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity
 from implementations.harness import LanguageModel, walk
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.slimllm import SlimLLM
+from implementations.slimllm import SlimLLM, slimllm
 from implementations.slimllm.covariance import Covariance
 from implementations.slimllm.slimllm import (
     channel_scores,
@@ -276,6 +276,13 @@ def test_corrections_are_fitted_on_the_pruned_model(family: str):
             torch.testing.assert_close(V @ seen.mean + offset, W @ seen.mean, rtol=0, atol=1e-5)
             together = ((V @ seen.matrix) * (W - V)).sum(dim=1)
             torch.testing.assert_close(together, torch.zeros_like(together), rtol=0, atol=1e-5)
+
+
+def test_a_group_counts_at_least_as_much_as_those_removed_before_it(monkeypatch):
+    similarities = iter([1.0, 0.2, 0.9, 0.0])  # without 0, 1, 2 and 3 groups; two of them cancel
+    monkeypatch.setattr(slimllm, "similarity", lambda *_: next(similarities))
+    losses = slimllm.group_losses(torch.ones(3, 3, 2, dtype=torch.float64))
+    assert losses.tolist() == pytest.approx([0.8, 0.8, 0.9])
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])

@@ -178,7 +178,8 @@ def group_losses(shared: Tensor) -> Tensor:
     counts at least as much as those removed before it, because none can go without them.
     """
     left = [similarity(shared, swapped(shared, count)) for count in range(len(shared) + 1)]
-    return -torch.tensor(left, dtype=torch.float64).diff().cummax(dim=0).values
+    losses = -torch.tensor(left, dtype=torch.float64).diff()
+    return losses.cummax(dim=0).values
 
 
 def channel_scores(feed_forward: FeedForward, norms: Tensor, inputs: Covariance) -> Tensor:

@@ -108,7 +108,7 @@ class AST(WeightMethod):
         stream, plan = calibration.training, self.plan()
         teacher = copy.deepcopy(model)
         masks = self.masks(model, calibration)
-        first = [gone.clone() for gone in masks.values()]
+        first = [removed.clone() for removed in masks.values()]
         trained = [p for p in model.hf.requires_grad_(True).parameters() if p.numel()]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in trained if p.ndim > 1]},
@@ -126,16 +126,16 @@ class AST(WeightMethod):
                 stream,
                 plan,
                 after=after,
-                state={str(number): gone for number, gone in enumerate(masks.values())},
+                state={str(number): removed for number, removed in enumerate(masks.values())},
                 by=partial(AnnealedAdamW, masks=masks, pull=self.pull),
             )
         self.follow(masks)
-        for weight, gone in masks.items():
-            weight.masked_fill_(gone, 0)
+        for weight, removed in masks.items():
+            weight.masked_fill_(removed, 0)
         moved = sum(int((a != b).sum()) for a, b in zip(first, masks.values(), strict=True))
         return {
             "course": course(losses, stream, plan.batch),
-            "mask_moved": moved / max(sum(gone.numel() for gone in first), 1),
+            "mask_moved": moved / max(sum(removed.numel() for removed in first), 1),
         }
 
     def loss(self, model: LanguageModel, teacher: LanguageModel, ids: Tensor) -> Tensor:
@@ -155,9 +155,9 @@ class AST(WeightMethod):
             seen = block.observe(ColumnNorm)
             for role, linear in block.linears().items():
                 scores = linear.weight.abs().float() * seen[role].norms  # |W_ij| ||X_j||_2
-                gone = self.choose(scores)
-                linear.weight.masked_fill_(gone, 0)  # in the copy: later layers see it
-                masks[model.blocks[block.index].linears()[role].weight] = gone
+                removed = self.choose(scores)
+                linear.weight.masked_fill_(removed, 0)  # in the copy: later layers see it
+                masks[model.blocks[block.index].linears()[role].weight] = removed
         return masks
 
     def smallest(self, weight: Tensor) -> Tensor:
@@ -167,8 +167,8 @@ class AST(WeightMethod):
     def follow(self, masks: Masks) -> None:
         """Update the masks from the current weights, unless they are fixed."""
         if self.mask == "adaptive":
-            for weight, gone in masks.items():
-                gone.copy_(self.smallest(weight))
+            for weight, removed in masks.items():
+                removed.copy_(self.smallest(weight))
 
     def pull(self, step: int) -> float:
         """Return lambda at `step`, counted from 0: `a t` up to T0, then `a T0`, equation (3)."""
@@ -179,13 +179,13 @@ class AST(WeightMethod):
 class Masked(nn.Module):
     """A weight with masked entries at zero and a gradient for all entries, equation (1)."""
 
-    def __init__(self, gone: Tensor) -> None:
+    def __init__(self, removed: Tensor) -> None:
         super().__init__()
-        self.gone = gone
+        self.removed = removed
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight `[out, in]` that the layer computes with."""
-        return weight - weight.detach() * self.gone  # w - w is 0, with the gradient of w
+        return weight - weight.detach() * self.removed  # w - w is 0, with the gradient of w
 
 
 @contextmanager
@@ -196,8 +196,8 @@ def under(model: LanguageModel, masks: Masks) -> Iterator[None]:
     """
     with ExitStack() as changes:
         for _, _, linear in model.linears():
-            gone = masks[linear.weight]
-            parametrize.register_parametrization(linear, "weight", Masked(gone))
+            removed = masks[linear.weight]
+            parametrize.register_parametrization(linear, "weight", Masked(removed))
             changes.callback(
                 parametrize.remove_parametrizations, linear, "weight", leave_parametrized=False
             )

@@ -43,10 +43,10 @@ class Asked(Candidates):
         self.masks: list[Tensor] = []
         super().__init__(model, lambda: math.log(perplexity(model, text).value), "blocks")
 
-    def __call__(self, gone: Tensor) -> float:
+    def __call__(self, removed: Tensor) -> float:
         """Store the mask and return its loss."""
-        self.masks.append(gone)
-        return super().__call__(gone)
+        self.masks.append(removed)
+        return super().__call__(removed)
 
 
 class MadeUp(Candidates):
@@ -58,18 +58,18 @@ class MadeUp(Candidates):
         self.alone = torch.rand(blocks, generator=generator)
         self.pairs = 0.21 * torch.randn(blocks, blocks, generator=generator).triu(diagonal=1)
 
-    def _evaluate(self, gone: Tensor, key: bytes) -> float:
-        off = gone.float()
+    def _evaluate(self, removed: Tensor, key: bytes) -> float:
+        off = removed.float()
         return float(off @ self.alone + off @ self.pairs @ off)
 
 
 def greedy(loss: Candidates, blocks: int, off: int) -> float:
     """Remove one block after another, always the one that is missed least; return the loss."""
-    gone = torch.zeros(blocks, dtype=torch.bool)
+    removed = torch.zeros(blocks, dtype=torch.bool)
     for _ in range(off):
-        trials = [gone.index_fill(0, block, True) for block in (~gone).nonzero()]
-        gone = min(trials, key=loss)
-    return loss(gone)
+        trials = [removed.index_fill(0, block, True) for block in (~removed).nonzero()]
+        removed = min(trials, key=loss)
+    return loss(removed)
 
 
 def searched(
@@ -118,8 +118,8 @@ def main() -> None:
         start = time.perf_counter()
         evolve(loss, drawn(population, BLOCKS, OFF), generations, mutation)
         between = time.perf_counter()
-        for gone in loss.masks:
-            with masked(model, gone, "blocks"):
+        for removed in loss.masks:
+            with masked(model, removed, "blocks"):
                 loss.measure()
         seconds = between - start, time.perf_counter() - between
         asked = len(loss.masks)

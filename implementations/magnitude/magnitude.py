@@ -31,5 +31,5 @@ class Magnitude(WeightMethod):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for _, _, linear in model.linears():
-            gone = self.choose(linear.weight.abs(), within=self.compare)  # [out, in]
-            linear.weight.masked_fill_(gone, 0)
+            removed = self.choose(linear.weight.abs(), within=self.compare)  # [out, in]
+            linear.weight.masked_fill_(removed, 0)

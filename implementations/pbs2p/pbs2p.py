@@ -150,18 +150,18 @@ class PBS2P(WeightMethod):
         mu = W.mean(dim=1, keepdim=True)  # [out, 1]
         alpha = (W - mu).abs().mean(dim=1, keepdim=True)
         B = signs(W - mu)
-        gone = torch.zeros_like(W, dtype=torch.bool)  # where P is 0
-        alpha, mu = fit(W, S, B, ~gone, alpha, mu, self.alternations)
+        removed = torch.zeros_like(W, dtype=torch.bool)  # where P is 0
+        alpha, mu = fit(W, S, B, ~removed, alpha, mu, self.alternations)
         costs = None if self.score == "residual" else self.obs(W, S)
         leaving = self.grouped - keep
         for count in [1] * leaving if self.stepwise else [leaving]:
-            now = torch.where(gone, 0, alpha * B + mu)
-            left = (increases(W, now, S) if costs is None else costs).masked_fill(gone, math.inf)
-            gone = gone | smallest(left.unflatten(1, (-1, self.grouped)), count).flatten(1)
+            now = torch.where(removed, 0, alpha * B + mu)
+            left = (increases(W, now, S) if costs is None else costs).masked_fill(removed, math.inf)
+            removed = removed | smallest(left.unflatten(1, (-1, self.grouped)), count).flatten(1)
             if self.refresh:
                 B = signs(W - mu)
-            alpha, mu = fit(W, S, B, ~gone, alpha, mu, self.alternations)
-        return torch.where(gone, 0, alpha * B + mu)
+            alpha, mu = fit(W, S, B, ~removed, alpha, mu, self.alternations)
+        return torch.where(removed, 0, alpha * B + mu)
 
     def obs(self, W: Tensor, S: Tensor) -> Tensor:
         """Return the OBS error of removing each dense weight, `w^2 / [H^-1]_jj`, `[out, columns]`.

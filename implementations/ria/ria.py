@@ -80,11 +80,11 @@ class RIA(WeightMethod):
             moves = self.moves(block, scores)
             orders = {role: order for role, dim, order in moves if dim == 1}
             for role, linear in linears.items():
-                gone = self.mask(scores[role], orders.get(role))  # [out, in]
-                linear.weight.masked_fill_(gone, 0)
+                removed = self.mask(scores[role], orders.get(role))  # [out, in]
+                linear.weight.masked_fill_(removed, 0)
                 total += float(scores[role].sum())
-                kept += float(scores[role][~gone].sum())
-                plain = self.mask(scores[role]) if role in orders else gone
+                kept += float(scores[role][~removed].sum())
+                plain = self.mask(scores[role]) if role in orders else removed
                 unpermuted += float(scores[role][~plain].sum())
             if self.permutation == "stored":
                 for role, dim, order in moves:

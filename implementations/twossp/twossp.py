@@ -156,9 +156,11 @@ def least_missed(model: LanguageModel, left: list[int], probes: Tokens) -> int:
     """
     loss = Candidates(model, lambda: perplexity(model, probes).value, "sublayers")
     for index in track(left, "trying attentions"):
-        gone = torch.zeros(len(model.blocks), 2, dtype=torch.bool)  # attention, feed-forward part
-        gone[index, 0] = True
-        loss(gone.flatten())
+        removed = torch.zeros(
+            len(model.blocks), 2, dtype=torch.bool
+        )  # attention, feed-forward part
+        removed[index, 0] = True
+        loss(removed.flatten())
     assert loss.best is not None
     best = int(loss.best.nonzero()[0]) // 2
     if loss.least == math.inf:

@@ -35,8 +35,8 @@ class Wanda(WeightMethod):
         for block in walk(model, calibration):
             seen = block.observe(ColumnNorm)  # layers still dense, earlier blocks pruned
             for role, linear in block.linears().items():
-                gone = self.choose(scores(linear.weight, seen[role].norms))  # boolean, [out, in]
-                linear.weight.masked_fill_(gone, 0)
+                removed = self.choose(scores(linear.weight, seen[role].norms))  # boolean, [out, in]
+                linear.weight.masked_fill_(removed, 0)
 
 
 def scores(weight: Tensor, norms: Tensor) -> Tensor:

@@ -106,12 +106,11 @@ class ATP(UnitMethod):
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Also check that the domain has two windows, that no part is empty, and for `peft`."""
         super().check(model, calibration)
-        for block in model.blocks:
-            if not (block.attention.kv_heads and block.feed_forward.channels):
-                raise BadInput(
-                    f"{self.slug()} needs attention and MLP channels in every block, but block "
-                    f"{block.index} of {model.name} lacks one; prune the dense model instead"
-                )
+        if not all(b.attention.kv_heads and b.feed_forward.channels for b in model.blocks):
+            raise BadInput(
+                f"{self.slug()} needs attention and MLP channels in every block, but a block of "
+                f"{model.name} lacks one; prune the dense model instead"
+            )
         check_low_rank(self.slug())
         assert isinstance(calibration, Calibration)
         assert calibration.domain is not None  # guaranteed by the base class

@@ -45,7 +45,7 @@ def main(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Replace an existing entry; accept a title similar to another one"
+            "--force", help="Accept a title similar to another one; with --slug, replace that entry"
         ),
     ] = False,
     scaffold: Annotated[

@@ -515,6 +515,14 @@ def test_force_replaces_entry(add: Command, papers: Path) -> None:
     assert load_catalog(papers)["flap"].summary == SUMMARY
 
 
+def test_force_replaces_no_entry_with_the_proposed_slug(add: Command, papers: Path) -> None:
+    before = (papers / "flap.yaml").read_bytes()
+    code, _, err = add(*BY_HAND, "--title", "FLAP: Pruning by Foo", "--force")
+    assert code == 0, err
+    assert (papers / "flap.yaml").read_bytes() == before
+    assert set(added(papers)) == {"bee2024flap"}
+
+
 def test_force_does_not_allow_duplicate_identifiers(add: Command, papers: Path) -> None:
     code, _, err = add("2312.11983", "--slug", "foo", "--force", *JUDGED)
     assert code == 1

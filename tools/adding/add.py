@@ -227,7 +227,8 @@ class PaperAdder:
     def _slug_problem(self, slug: str) -> str | None:
         if problem := slug_problem(slug):
             return problem
-        if self._path(slug).exists() and not self.force:
+        replaces = self.force and slug == self.slug
+        if self._path(slug).exists() and not replaces:
             return f"{shown(self._path(slug))} exists already; choose another slug"
         return None
 
@@ -280,7 +281,7 @@ class PaperAdder:
             scaffold(path.stem, paper, methods.parent)
             written.append(methods / path.stem)
         try:
-            write_file(path, text, force=self.force)
+            write_file(path, text, force=self.force and path.stem == self.slug)
         except BaseException:  # including Ctrl-C
             for folder in written[1:]:
                 shutil.rmtree(folder)

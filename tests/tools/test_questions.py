@@ -91,6 +91,26 @@ def test_continues_saved_draft(add: Command, keys: Keys, papers: Path) -> None:
     assert (paper.venue, paper.summary) == ("neurips", SUMMARY)
 
 
+def test_dry_run_keeps_saved_answers(add: Command, keys: Keys, papers: Path) -> None:
+    keys("NIPS", "paper", TAGLINE, SUMMARY, "forward", "n", "")
+    code, _, err = add(*GIVEN, "--dry-run")
+    assert code == 0, err
+    assert "Run the command without --dry-run to write this entry with your saved answers." in err
+    keys("y", "n", "", "y")
+    code, _, err = add(*GIVEN)
+    assert code == 0, err
+    assert load_catalog(papers)["fooprune"].summary == SUMMARY
+
+
+def test_force_accepts_a_known_identifier(add: Command, keys: Keys, papers: Path) -> None:
+    given = ("--author", "Ann Bee", "--year", "2024", "--source", "paper", "--venue", "icml")
+    facts = ("--title", "FooPrune", "--kind", "survey", "--read", "paper", "--name", "FooPrune")
+    keys("2312.11983", TAGLINE, SUMMARY, "n", "y", "y")
+    code, _, err = add("--manual", *given, *facts, "--slug", "flap", "--force")
+    assert code == 0, err
+    assert load_catalog(papers)["flap"].title == "FooPrune"
+
+
 def test_asks_again_only_for_invalid_answers(add: Command, keys: Keys, papers: Path) -> None:
     keys(TAGLINE, "Too short.", "n", "", f"{CLEAR}{SUMMARY}", "y")
     given = ("--calibration", "forward", "--read", "paper", "--venue", "icml")

@@ -85,7 +85,10 @@ class PaperAdder:
             if self.saved.exists() and self.draft.answered:
                 say("Your answers are saved. Run the same command to continue.")
             raise
-        self.saved.unlink(missing_ok=True)
+        if not self.dry_run:
+            self.saved.unlink(missing_ok=True)
+        elif self.ask and self.saved.exists():
+            say("Run the command without --dry-run to write this entry with your saved answers.")
 
     def _run(self) -> None:
         self._restore_answers()
@@ -192,7 +195,9 @@ class PaperAdder:
             return str(error)
         if reference and reference.scheme == "title":
             return "This is a title. Enter an identifier or a page address."
-        for slug, reason in known_entries(probe, self.catalog):
+        known = known_entries(probe, self.catalog)
+        if known and not self.force:
+            slug, reason = known[0]
             return f"The catalog already has this paper as {slug} ({reason})."
         return None
 

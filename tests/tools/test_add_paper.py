@@ -354,13 +354,16 @@ def test_lists_all_missing_facts(add: Command, papers: Path) -> None:
     assert added(papers) == {}
 
 
-def test_rejects_summary_from_abstract(add: Command, papers: Path) -> None:
+def test_rejects_texts_from_abstract(add: Command, papers: Path) -> None:
     _, _, err = add("2301.00774", *JUDGED, "--dry-run")
     abstract = err.partition("Abstract (do not copy from it):\n")[2].splitlines()[0].strip()
     for summary in (abstract, abstract[:120].upper()):
         code, _, err = add("2301.00774", "--yes", *JUDGED[2:], "--summary", summary)
         assert code == 1
         assert err.endswith("the summary repeats the abstract; write it in your own words\n")
+    code, _, err = add("2301.00774", "--yes", *JUDGED, "--tagline", f"{abstract[:110]}.")
+    assert code == 1
+    assert err.endswith("the tagline repeats the abstract; write it in your own words\n")
     assert added(papers) == {}
 
 

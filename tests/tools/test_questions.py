@@ -19,6 +19,7 @@ from tools.catalog.entries.loader import PAPERS, load_catalog
 ENTER, CTRL_C, CLEAR = "\r", "\x03", "\x15"
 
 TAGLINE = "Removes whole layers."
+COPIED = "Weights are pruned by magnitude times the norm of the input activations."
 
 Keys = Callable[..., None]
 
@@ -131,12 +132,12 @@ def test_writes_only_after_confirmation(add: Command, keys: Keys, papers: Path) 
 
 
 def test_resolves_chosen_candidate(add: Command, keys: Keys, papers: Path) -> None:
-    keys("", "Wanda", "method", "abstract", TAGLINE, SUMMARY)
+    keys("", "Wanda", "method", "abstract", COPIED, f"{CLEAR}{TAGLINE}", SUMMARY)
     keys("unstructured", "weight-activation", "forward", "n", f"{CLEAR}foo", "y")
     code, _, err = add("A Simple and Effective Pruning Approach for Large Language Models")
     assert code == 0, err
     paper = load_catalog(papers)["foo"]
-    assert (paper.venue, paper.name) == ("iclr", "Wanda")
+    assert (paper.venue, paper.name, paper.tagline) == ("iclr", "Wanda", TAGLINE)
     assert paper.sources.unverified is None
 
 

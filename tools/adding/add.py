@@ -21,7 +21,7 @@ from tools.adding.checks import (
     today,
 )
 from tools.adding.command import connect
-from tools.adding.draft import YOU, Draft, EntryError, Value, is_copied
+from tools.adding.draft import OWN_WORDS, YOU, Draft, EntryError, Value, is_copied
 from tools.adding.draft_input import (
     add_file,
     add_given_facts,
@@ -204,8 +204,9 @@ class PaperAdder:
     def _reject_gaps(self) -> None:
         if gaps := list(self.draft.missing()):
             raise EntryError(_missing_facts(gaps))
-        if is_copied(self.draft.data["summary"], self.draft.abstract):
-            raise EntryError("the summary repeats the abstract; write it in your own words")
+        for flag in OWN_WORDS:
+            if is_copied(self.draft.value(flag) or "", self.draft.abstract):
+                raise EntryError(f"the {flag} repeats the abstract; write it in your own words")
 
     def _slug(self) -> str:
         """Return the given slug, the user's choice, or the best unused proposal."""

@@ -18,6 +18,8 @@ from tools.catalog.schema.identifiers import SCHEMES
 from tools.catalog.schema.paper import Paper
 
 Value = str | list[str] | list[dict[str, Any]]
+OWN_WORDS = ("tagline", "summary")
+"""Facts that must not repeat the abstract."""
 YOU = "you"
 """Origin of the facts that a person gave."""
 
@@ -167,9 +169,9 @@ def value_problem(field: Field, value: Value) -> str | None:
     return None
 
 
-def is_copied(summary: str, abstract: str) -> bool:
-    """Whether a summary shares consecutive words with the abstract, which is under copyright."""
-    return not set(fingerprint(summary)).isdisjoint(fingerprint(abstract))
+def is_copied(text: str, abstract: str) -> bool:
+    """Whether a text shares consecutive words with the abstract, which is under copyright."""
+    return not set(fingerprint(text)).isdisjoint(fingerprint(abstract))
 
 
 def parse_answer(field: Field, text: str) -> Value:

@@ -12,6 +12,7 @@ from prompt_toolkit.completion import WordCompleter
 
 from tools.adding.draft import (
     CORE,
+    OWN_WORDS,
     TAXONOMY,
     YOU,
     Draft,
@@ -132,8 +133,8 @@ def _answer_problem(draft: Draft, field: Field, text: str) -> str | None:
     answer = parse_answer(field, text)
     if not answer:
         return "An answer is required." if field.flag in REQUIRED else None
-    if field.flag == "summary" and is_copied(text, draft.abstract):
-        return "The summary repeats the abstract; write it in your own words."
+    if field.flag in OWN_WORDS and is_copied(text, draft.abstract):
+        return f"The {field.flag} repeats the abstract; write it in your own words."
     return value_problem(field, answer)
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.sources import replay as sources
 from tools.adding.checks import today
-from tools.catalog.entries.loader import load_catalog
+from tools.adding.update import Change, apply_changes
+from tools.catalog.entries.loader import load_catalog, read_catalog
 from tools.catalog.schema.paper import Paper
 
 Command = Callable[..., tuple[int, str, str]]
@@ -114,6 +115,20 @@ def test_yes_keeps_what_a_person_wrote(update: Command, entry: Path) -> None:
     left = err.partition("Not changed, because a person wrote it")[2]
     assert "title: SparseGPT: Big Language Models" in left
     assert "authors: Elias Frantár, Dan Alistarh -> Elias Frantar, Dan Alistarh (arXiv)" in left
+
+
+@pytest.mark.parametrize("others", [["A Third Title"], ["A Third Title", "Old: Title"]])
+def test_changed_title_stays_among_other_titles(entry: Path, others: list[str]) -> None:
+    found = read_catalog(entry.parent).entries["sparse"]
+    old = found.paper.title
+    others = [old if title == "Old: Title" else title for title in others]
+    accepted = [
+        Change(("title",), old, "A New Title", "arXiv", safe=False),
+        Change(("other_titles",), None, others, "arXiv", safe=True),
+    ]
+    draft = apply_changes(found, accepted)
+    assert draft.data["title"] == "A New Title"
+    assert draft.data["other_titles"] == ["A Third Title", old]
 
 
 def test_requires_yes_without_terminal(update: Command, entry: Path) -> None:

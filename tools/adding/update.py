@@ -112,9 +112,9 @@ def apply_changes(entry: Entry, accepted: Sequence[Change]) -> Draft:
     paper, draft = entry.paper, Draft(deepcopy(entry.document.data))
     for change in accepted:
         draft.put(change.loc, change.new, change.source)
-        if change.loc == ("title",) and fold(change.old) != fold(change.new):
-            others = draft.get(("other_titles",)) or []
-            draft.put(("other_titles",), [*others, change.old], change.source)
+    others = draft.get(("other_titles",)) or []
+    if fold(paper.title) not in map(fold, (draft.data["title"], *others)):
+        draft.put(("other_titles",), [*others, paper.title], "")
     sources = dict.fromkeys([*paper.sources.from_, *(change.source for change in accepted)])
     draft.put(("sources", "from"), list(sources), "")
     draft.put(("sources", "checked"), today(), "")

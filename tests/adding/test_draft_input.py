@@ -64,6 +64,15 @@ def test_rejects_unusable_files(
         add_file(Draft(), path)
 
 
+def test_given_repository_replaces_those_of_the_sources() -> None:
+    given = "https://github.com/example/foo"
+    draft = Draft()
+    draft.put(("code", 0, "url"), given, "you")
+    facts = Facts(source="arXiv", code=("https://github.com/example/other", given))
+    add_source_facts(draft, Resolved(facts=facts, origin={}, unverified=()))
+    assert draft.data["code"] == [{"url": given}]
+
+
 @pytest.mark.parametrize(("said", "doubted"), [(None, True), ("10.1000/mine", False)])
 def test_facts_given_by_a_person_are_confirmed(said: str | None, doubted: bool) -> None:
     facts = Facts(source="OpenReview", ids={"doi": "10.1000/theirs"})

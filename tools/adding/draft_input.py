@@ -143,7 +143,11 @@ def add_source_facts(draft: Draft, resolved: Resolved) -> list[str]:
     """Add the facts of the sources where no person gave one; return the contradictions."""
     draft.abstract = resolved.facts.abstract or draft.abstract
     differences = []
+    code = FIELDS["code"].loc
+    has_code = draft.get(code) is not None and code not in draft.guessed
     for loc, value in facts_by_path(resolved.facts):
+        if loc[0] == "code" and has_code:
+            continue
         origin = origin_of(loc, resolved)
         known = draft.get(loc)
         if known is None or loc in draft.guessed:

@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def main(
-    slug: Annotated[str, typer.Argument(help="Name of the entry, such as sparsegpt")],
+    slug: Annotated[str, typer.Argument(help="Name or file of the entry, such as sparsegpt")],
     yes: Annotated[
         bool, typer.Option("--yes", help="Accept all changes that remove nothing; do not ask")
     ] = False,
@@ -33,7 +33,7 @@ def main(
     """Query the sources of an entry again and accept new facts."""
     with report_failures("edit the entry by hand"):
         update(
-            slug.removesuffix(".yaml"),
+            Path(slug).stem,
             yes=yes,
             ask=is_interactive() and not yes,
             dry_run=dry_run,

@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import typer
 
 from implementations.harness.errors import AtlasError
-from implementations.harness.results.record import EXTERNAL, Record
+from implementations.harness.results.record import DENSE, EXTERNAL, Record
 from implementations.harness.results.store import load_records, publish_record
 from tools.command_line import fail, program
-from tools.repository import IMPLEMENTATIONS
+from tools.repository import IMPLEMENTATIONS, implemented
 
 
 def main(
@@ -33,7 +33,11 @@ def main(
     """Check all records, then write them to the methods' folders."""
     try:
         records = load_records(folders)
-        problems = [f"{record.name}: {why}" for record in records if (why := unpublishable(record))]
+        problems = [
+            f"{record.name}: {why}"
+            for record in records
+            if (why := unpublishable(record, implementations))
+        ]
         if not records or problems:
             fail("\n".join(problems) or "the folders have no records")
         for record in records:
@@ -42,10 +46,12 @@ def main(
         fail(str(error))
 
 
-def unpublishable(record: Record) -> str:
+def unpublishable(record: Record, implementations: Path) -> str:
     """Return why a record cannot be published, or ''."""
     if EXTERNAL in record.labels:
         return "its method is not part of the atlas"
+    if record.method not in (DENSE, *implemented(implementations)):
+        return "this checkout has no method of that name; switch to the branch that has it"
     if record.commit is None:
         return "it has no commit; run the code in a checkout with its .git folder, and with git"
     if record.dirty:

@@ -61,3 +61,12 @@ def test_records_without_provenance_are_refused(
     assert code == 1
     assert reason in said
     assert list(methods.rglob("*.json")) == []
+
+
+def test_unknown_method_publishes_no_record(measured, tmp_path: Path) -> None:
+    record = measured()
+    save_record(measured(method="zzz", name="zzz"), tmp_path / "runs")
+    code, said, methods = publish(record, tmp_path)
+    assert code == 1
+    assert "has no method of that name; switch to the branch that has it" in " ".join(said.split())
+    assert list(methods.rglob("*.json")) == []

@@ -34,7 +34,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "catalog/": MODEL_FREE,
     "tools/": MODEL_FREE,
     "tools/gpu/": ("tests/test_gpu_command.py",),
-    "tools/site/": ("tests/site",),
+    "tools/run_tutorials.py": ("tests/test_tutorials.py",),
+    "tools/site/": ("tests/site", "tests/test_terminal_and_site_agree.py"),
     "tools/package/": EVERYTHING,
     "docs/": ("tests/site",),
     "docs/tutorials/": ("tests/site", "tests/test_tutorials.py"),
@@ -69,8 +70,15 @@ def tests_of(path: str) -> tuple[str, ...]:
 
 def changed(base: str) -> list[str]:
     """List the paths that differ from a commit; a moved file appears under both names."""
-    command = ["git", "diff", "--name-only", "--no-renames", "-z", base]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [
+        *git("diff", "--name-only", "--no-renames", "-z", base, "--"),
+        *git("ls-files", "--others", "--exclude-standard", "-z"),
+    ]
+
+
+def git(*words: str) -> list[str]:
+    """Run git and return the names that it prints."""
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.split("\0")[:-1]
 
 
@@ -80,7 +88,13 @@ def main() -> None:
     parser.add_argument("--base", help="commit before the change (default: select all tests)")
     parser.add_argument("--in", dest="folder", default="", help="select only tests in this folder")
     given = parser.parse_args()
-    chosen = select(changed(given.base)) if given.base else EVERYTHING
+    try:
+        chosen = select(changed(given.base)) if given.base else EVERYTHING
+    except subprocess.CalledProcessError as error:
+        sys.exit(
+            f"--base: git does not know '{given.base}'; fetch it, or name another commit such as "
+            f"origin/main\n{error.stderr.strip()}"
+        )
     inside = [name for name in chosen if f"{name}/".startswith(f"{given.folder}/".lstrip("/"))]
     sys.stdout.write(" ".join(inside) + "\n")
 

@@ -20,6 +20,7 @@ from tools.select_tests import (
 )
 
 ALL = list(EVERYTHING)
+TERMINAL = "tests/test_terminal_and_site_agree.py"
 WANDA = ["implementations/wanda", *METHOD_OVERVIEWS, ALWAYS]
 
 
@@ -35,7 +36,8 @@ WANDA = ["implementations/wanda", *METHOD_OVERVIEWS, ALWAYS]
         (["tests/harness/prune/test_walk.py"], ALL),
         (["pyproject.toml"], ALL),
         (["something/new.txt"], ALL),
-        (["tools/site/formatting.py"], ["tests/site", ALWAYS]),
+        (["tools/site/formatting.py"], ["tests/site", TERMINAL, ALWAYS]),
+        (["tools/run_tutorials.py"], ["tests/test_tutorials.py", ALWAYS]),
         (["tests/site/a.py", ".github/a.yml"], ["tests/site", "tests/tools", ALWAYS]),
         (["tools/catalog/schema/paper.py"], [*MODEL_FREE, ALWAYS]),
     ],
@@ -57,6 +59,12 @@ def test_every_place_and_its_tests_exist() -> None:
             assert (ROOT / test).exists(), test
 
 
+def ask(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the script in a checkout."""
+    script = [sys.executable, "-S", "tools/select_tests.py", *arguments]
+    return subprocess.run(script, cwd=checkout, check=False, capture_output=True, text=True)
+
+
 @pytest.fixture
 def change(tmp_path: Path):
     """Change files of a small checkout and run the script."""
@@ -70,12 +78,6 @@ def change(tmp_path: Path):
         identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
         subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
 
-    def ask(*arguments: str) -> str:
-        script = [sys.executable, "-S", "tools/select_tests.py", *arguments]
-        return subprocess.run(
-            script, cwd=tmp_path, check=True, capture_output=True, text=True
-        ).stdout
-
     git("init", "--quiet")
     git("add", ".")
     git("commit", "-m", "base")
@@ -85,13 +87,27 @@ def change(tmp_path: Path):
         (tmp_path / source).rename(tmp_path / target)
         git("add", ".")
         git("commit", "-m", "change")
-        return ask(*arguments)
+        return ask(tmp_path, *arguments).stdout
 
     return changed
 
 
 def test_moved_file_counts_under_both_names(change):
     assert change("docs/a b.md", "elsewhere/b.md", "--base", "HEAD^") == "implementations tests\n"
+
+
+def test_unknown_base_names_the_reason(change, tmp_path: Path) -> None:
+    change("docs/a b.md", "docs/b.md")
+    done = ask(tmp_path, "--base", "mian")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("--base: git does not know 'mian'; fetch it, or name another")
+    assert "Traceback" not in done.stderr
+
+
+def test_untracked_files_count(change, tmp_path: Path) -> None:
+    change("docs/a b.md", "docs/b.md")
+    (tmp_path / "implementations/wanda/new.py").touch()
+    assert ask(tmp_path, "--base", "HEAD").stdout == f"{' '.join(sorted(WANDA))}\n"
 
 
 @pytest.mark.parametrize(

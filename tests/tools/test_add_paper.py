@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO
 
 import pytest
 import yaml
@@ -18,6 +20,7 @@ from tools.adding.fields import FIELDS
 from tools.catalog.checks import check
 from tools.catalog.documents.diagnostics import Level
 from tools.catalog.documents.yaml_reader import parse
+from tools.catalog.entries import files
 from tools.catalog.entries.loader import PAPERS, load_catalog, read_catalog
 from tools.catalog.entries.writer import canonical
 from tools.catalog.schema.paper import Paper
@@ -556,6 +559,29 @@ def test_full_disk_leaves_neither_entry_nor_method_folder(
     assert code == 1
     assert err.endswith(f"{papers}/fooprune.yaml was not written: No space left on device\n")
     assert sorted(papers.parents[1].rglob("*")) == before
+
+
+@pytest.mark.parametrize("blocked", ["abstracts", "papers/foo.yaml"])
+def test_failed_write_leaves_neither_entry_nor_fingerprint(
+    add: Command, papers: Path, monkeypatch: pytest.MonkeyPatch, blocked: str
+) -> None:
+    path = papers.parent / blocked
+    if blocked == "abstracts":
+        path.touch()  # in the place of the folder
+    else:
+        write = files.atomic_file
+
+        def fail(target: Path, **options: bool) -> AbstractContextManager[IO[bytes]]:
+            if target == path:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(target, **options)
+
+        monkeypatch.setattr(files, "atomic_file", fail)
+    before = [file for file in papers.parents[1].rglob("*") if file.is_file()]
+    code, _, err = add("2301.00774", "--yes", "--slug", "foo", *JUDGED)
+    assert code == 1
+    assert re.search(rf"{path} was not (created|written): ", err)
+    assert [file for file in papers.parents[1].rglob("*") if file.is_file()] == before
 
 
 def test_scaffold_requires_fidelity(add: Command, papers: Path) -> None:

@@ -279,21 +279,27 @@ class PaperAdder:
         self._write(path, paper, text)
 
     def _write(self, path: Path, paper: Paper, text: str) -> None:
-        """Write the entry and, with `--scaffold`, the method folder; both or neither."""
+        """Write the entry, its abstract's fingerprint and, with `--scaffold`, the method folder.
+
+        An error leaves none of them behind.
+        """
         written = [path]
         fingerprints = abstracts(path) / f"{path.stem}.txt"
+        had_fingerprints = fingerprints.exists()
         if self.scaffold:
             methods = implementations(path)
             scaffold(path.stem, paper, methods.parent)
             written.append(methods / path.stem)
         try:
+            save(path.stem, self.draft.abstract, fingerprints.parent)
             write_file(path, text, force=self.force and path.stem == self.slug)
         except BaseException:  # including Ctrl-C
             for folder in written[1:]:
                 shutil.rmtree(folder)
+            if fingerprints.exists() and not had_fingerprints:
+                fingerprints.unlink()
             raise
-        if self.draft.abstract:
-            save(path.stem, self.draft.abstract, fingerprints.parent)
+        if fingerprints.exists():
             written.append(fingerprints)
         say(f"Written: {', '.join(map(shown, written))}")
         for line in next_steps(path.stem, written, paper.name or paper.title):

@@ -9,11 +9,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.catalog.entries.files import write_file
+from tools.catalog.entries.files import WriteError, write_file
 from tools.catalog.schema.vocabulary import fold
-from tools.repository import REPOSITORY
 
-ABSTRACTS = REPOSITORY / "catalog" / "abstracts"
 RUN = 8
 """Number of consecutive words that two authors do not write by chance."""
 
@@ -29,14 +27,17 @@ def fingerprint(text: str) -> list[str]:
     return [hashlib.blake2b(run.encode(), digest_size=5).hexdigest() for run in runs(text)]
 
 
-def save(slug: str, abstract: str, folder: Path = ABSTRACTS) -> None:
-    """Store the fingerprint of an abstract, unless it is too short."""
+def save(slug: str, abstract: str, folder: Path) -> None:
+    """Store the fingerprint of an abstract, unless it is too short; raises `WriteError`."""
     if marks := fingerprint(abstract):
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(f"{folder} was not created: {error.strerror or error}") from error
         write_file(folder / f"{slug}.txt", "\n".join(marks) + "\n", force=True)
 
 
-def load(folder: Path = ABSTRACTS) -> Mapping[str, frozenset[str]]:
+def load(folder: Path) -> Mapping[str, frozenset[str]]:
     """Return the fingerprints of all abstracts by slug."""
     return {
         path.stem: frozenset(path.read_text(encoding="ascii").split())

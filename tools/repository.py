@@ -11,11 +11,11 @@ def checkout(papers: Path) -> Path:
     return papers.resolve().parent.parent
 
 
-def measured(folder: Path = IMPLEMENTATIONS) -> dict[str, bool]:
+def measured() -> dict[str, bool]:
     """Map each slug with a method folder to whether it has a published record."""
     return {
-        slug: any((folder / slug / "records").glob("*/*.json"))
-        for slug in sorted(implemented(folder))
+        slug: any((IMPLEMENTATIONS / slug / "records").glob("*/*.json"))
+        for slug in sorted(implemented())
     }
 
 

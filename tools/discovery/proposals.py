@@ -49,7 +49,9 @@ def find_new(
         try:
             for count, paper in enumerate(listing.read(client), start=1):
                 progress(listing.name, count)
-                if not _is_on_topic(paper) or any(_has(index, paper) for index in known):
+                if not _is_on_topic(paper):
+                    continue
+                if any(index.find(paper.title, paper.links) for index in known):
                     continue
                 proposed.add(paper.title, (paper.title,), (link.url for link in paper.links))
                 found.new.setdefault(listing.group, []).append(paper)
@@ -60,10 +62,6 @@ def find_new(
 
 def _is_on_topic(paper: Candidate) -> bool:
     return len(paper.title) <= MAX_TITLE and on_topic(paper.title, paper.abstract, paper.context)
-
-
-def _has(index: Index, paper: Candidate) -> bool:
-    return bool(index.find(paper.title, paper.links))
 
 
 def checklist(found: Proposals) -> Iterator[str]:

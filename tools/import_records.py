@@ -59,7 +59,10 @@ def import_records(
     outcomes: list[Outcome] = []
     try:
         with contextlib.nullcontext() if offline else connect(contact) as client:
-            out.mkdir(parents=True, exist_ok=True)
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                fail(f"--out: {out} cannot be created: {error.strerror}; choose another folder")
             importer = Importer(items, catalog, out, client, force=force)
             for outcome in importer.run(chosen, limit):
                 typer.echo(escape_unprintable(_line(outcome)))

@@ -71,6 +71,9 @@ def test_rejects_missing_list_and_file_as_output(run: Command, tmp_path: Path) -
     assert "none.yaml: No such file or directory; give a list of records" in missing.err
     (tmp_path / "taken").write_text("")
     assert "is a file; choose a folder" in run([SPARSEGPT], "--out", tmp_path / "taken").said
+    inside = tmp_path / "taken" / "drafts"
+    said = run([SPARSEGPT], "--out", inside, "--offline").said
+    assert said == f"--out: {inside} cannot be created: Not a directory; choose another folder\n"
 
 
 def test_rejects_invalid_catalog(run: Command, papers: Path, out: Path) -> None:

@@ -59,9 +59,9 @@ def find_papers(
     if since and since.date() > today.date():
         raise typer.BadParameter(f"{since:%Y-%m-%d} is in the future", param_hint="--since")
     start = (since or today - timedelta(days=DAYS)).date()
-    sources = list(listings(start, today.date(), lists or ()))
     console = Console(stderr=True)
     try:
+        sources = list(listings(start, today.date(), lists or ()))
         known, declined = load_catalog(papers), load_declined(papers)
         with Client(contact) as client, console.status("Sources") as status:
             found = find_new(
@@ -74,7 +74,7 @@ def find_papers(
     except (BadInput, BadSetting) as error:
         fail(str(error))
     except CatalogError as error:
-        fail(f"{error}\nFix the entries first.")
+        fail(f"{error}\nFix this first.")
     typer.echo("\n".join(checklist(found)), nl=False)
     if sum(map(len, found.failures.values())) == len(sources):
         fail("no source could be read")

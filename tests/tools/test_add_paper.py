@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
@@ -16,14 +16,17 @@ import pytest
 import yaml
 
 from tests.sources import replay as sources
+from tools.adding import fields
+from tools.adding.command import with_fact_options
 from tools.adding.fields import FIELDS
 from tools.catalog.checks import check
-from tools.catalog.documents.diagnostics import Level
+from tools.catalog.documents.diagnostics import CatalogError, Level, Problem
 from tools.catalog.documents.yaml_reader import parse
 from tools.catalog.entries import files
 from tools.catalog.entries.loader import PAPERS, load_catalog, read_catalog
 from tools.catalog.entries.writer import canonical
 from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.vocabulary import Words
 from tools.repository import REPOSITORY
 
 Command = Callable[..., tuple[int, str, str]]
@@ -205,6 +208,15 @@ def test_wrong_usage_exits_with_2(
     assert code == 2
     assert re.search(message, " ".join(err.split()))
     assert replay.requests == []
+
+
+def test_reports_an_invalid_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    def invalid() -> Mapping[str, Words]:
+        raise CatalogError([Problem(Path("venues.yaml"), 3, "", "is not valid YAML")])
+
+    monkeypatch.setattr(fields, "vocabulary", invalid)
+    with pytest.raises(SystemExit, match=r"^venues.yaml:3: is not valid YAML\nFix this first\.$"):
+        with_fact_options(lambda **facts: None)
 
 
 # Manual entry

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.sources.replay import DATA, UNREACHABLE, Replay, index, stored
 from tests.tools.conftest import Ended, invoke
+from tools.catalog.documents.diagnostics import CatalogError, Problem
+from tools.catalog.schema.vocabulary import Words
+from tools.discovery import listings
 from tools.find_papers import app
 
 
@@ -64,6 +68,15 @@ def test_rejects_wrong_options(
     assert done.code == code
     assert message in done.err
     assert offline.requests == []
+
+
+def test_reports_an_invalid_vocabulary(papers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def invalid() -> Mapping[str, Words]:
+        raise CatalogError([Problem(Path("venues.yaml"), 3, "", "is not valid YAML")])
+
+    monkeypatch.setattr(listings, "vocabulary", invalid)
+    done = find(papers)
+    assert (done.code, done.err) == (1, "venues.yaml:3: is not valid YAML\nFix this first.\n")
 
 
 def test_rejects_an_invalid_file_of_declined_papers(offline: Replay, papers: Path) -> None:

@@ -17,6 +17,7 @@ from tools.adding.fields import FIELDS, Field
 from tools.adding.messages import say
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.files import WriteError
+from tools.command_line import fail
 from tools.scaffold import ScaffoldError
 from tools.sources.client import Client
 from tools.sources.errors import BadSetting, SourceError
@@ -26,12 +27,19 @@ FAILURES = (EntryError, SourceError, Unidentified, WriteError, ScaffoldError, Ca
 
 
 def with_fact_options(command: Callable[..., None]) -> Signature:
-    """Return the signature of a command, with one option per fact in place of `**facts`."""
+    """Return the signature of a command, with one option per fact in place of `**facts`.
+
+    Exits with a message if the vocabulary, which the help lists, is invalid.
+    """
     signature = inspect.signature(command, eval_str=True)
     *own, _ = signature.parameters.values()
+    try:
+        annotations = {field.parameter: _option(field) for field in FIELDS.values()}
+    except CatalogError as error:
+        fail(f"{error}\nFix this first.")
     options = [
-        Parameter(field.parameter, Parameter.KEYWORD_ONLY, default=None, annotation=_option(field))
-        for field in FIELDS.values()
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in annotations.items()
     ]
     return signature.replace(parameters=[*own, *options])
 

@@ -40,8 +40,9 @@ def import_records(
     """Look up each record of a list and write a draft of its entry.
 
     Facts come from the sources; facts that only the list has are marked as unverified. A person
-    writes the summary and the taxonomy. Prints one line per record: accepted, rejected (with the
-    reason) or skipped. Running the command again continues with the remaining records.
+    writes the tagline, the summary and the taxonomy. Prints one line per record: accepted,
+    rejected (with the reason) or skipped. Running the command again continues with the remaining
+    records.
     """
     _check_folder(out, papers)
     try:
@@ -100,7 +101,8 @@ def _summary(outcomes: Sequence[Outcome], chosen: int, out: Path) -> Iterator[st
     reasons = Counter(outcome.reason for outcome in outcomes if outcome.status == "rejected")
     yield from (f"  rejected, {reason}: {number}" for reason, number in reasons.most_common())
     if counts["accepted"]:
-        yield f"Next: fill in summary, taxonomy and sources.read of a draft in {out}, then run"
+        fields = "tagline, summary, taxonomy and sources.read"
+        yield f"Next: fill in {fields} of a draft in {out}, then run"
         yield f"  python tools/add_paper.py --from-file {out}/SLUG.yaml"
 
 

@@ -60,7 +60,7 @@ def test_dropdowns_match_the_vocabulary() -> None:
 
 def test_required_facts_are_required_in_the_form() -> None:
     required = {part["id"] for part in parts().values() if part.get("validations")}
-    facts = {"title", "author", "kind", "summary", "year", "status", "source"}
+    facts = {"title", "author", "kind", "tagline", "summary", "year", "status", "source"}
     assert required == facts | {IDENTIFIER.lower()}
 
 

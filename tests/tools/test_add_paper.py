@@ -36,11 +36,13 @@ SUMMARY = (
     "Prunes things at once, by a rule that needs neither data nor time to be understood by anybody."
     " Use it when there is no time, and measure what came out of it."
 )
+TAGLINE = "Prunes things at once."
 JUDGED = (
+    *("--tagline", TAGLINE),
     *("--summary", SUMMARY, "--kind", "method", "--granularity", "unstructured"),
     *("--criterion", "magnitude", "--calibration", "forward", "--read", "paper"),
 )
-SURVEY = ("--kind", "survey", "--summary", SUMMARY, "--read", "paper")
+SURVEY = ("--kind", "survey", "--tagline", TAGLINE, "--summary", SUMMARY, "--read", "paper")
 BY_HAND = (
     *("--manual", "2401.01234", "--title", "FooPrune: Pruning by Foo", "--author", "Ann Bee"),
     *("--author", "Céd Dé", "--year", "2024", "--source", "paper", *JUDGED),
@@ -240,10 +242,16 @@ def test_manual_without_options_lists_missing_facts(add: Command, papers: Path) 
     assert (code, out) == (1, "")
     flags = re.findall(r"^  --([a-z]+) ", err, re.MULTILINE)
     assert flags == [
-        *("title", "author", "kind", "summary", "year"),
+        *("title", "author", "kind", "tagline", "summary", "year"),
         *("granularity", "criterion", "calibration", "arxiv", "source"),
     ]
     assert added(papers) == {}
+
+
+def test_baseline_needs_no_tagline(add: Command) -> None:
+    _, _, err = add("--manual", "--kind", "baseline")
+    assert "--summary" in err
+    assert "--tagline" not in err
 
 
 def test_manual_accepts_page_without_identifier(add: Command, papers: Path) -> None:
@@ -365,7 +373,7 @@ def test_lists_all_missing_facts(add: Command, papers: Path) -> None:
     code, _, err = add("2301.00774", "--yes", "--criterion", "layer-hessian")
     assert code == 1
     missing = re.findall(r"^  (--[a-z]+) ", err, re.MULTILINE)
-    assert missing == ["--kind", "--summary", "--granularity", "--calibration"]
+    assert missing == ["--kind", "--tagline", "--summary", "--granularity", "--calibration"]
     assert added(papers) == {}
 
 
@@ -373,7 +381,7 @@ def test_rejects_texts_from_abstract(add: Command, papers: Path) -> None:
     _, _, err = add("2301.00774", *JUDGED, "--dry-run")
     abstract = err.partition("Abstract (do not copy from it):\n")[2].splitlines()[0].strip()
     for summary in (abstract, abstract[:120].upper()):
-        code, _, err = add("2301.00774", "--yes", *JUDGED[2:], "--summary", summary)
+        code, _, err = add("2301.00774", "--yes", *JUDGED, "--summary", summary)
         assert code == 1
         assert err.endswith("the summary repeats the abstract; write it in your own words\n")
     code, _, err = add("2301.00774", "--yes", *JUDGED, "--tagline", f"{abstract[:110]}.")
@@ -490,6 +498,7 @@ def test_adds_paper_from_issue_form(
         "Author": "Elias Frantar\nDan Alistarh",
         "Name": "_No response_",
         "Kind": "method",
+        "Tagline": TAGLINE,
         "Summary": SUMMARY,
         "Year": "2023",
         "Status": "published",

@@ -93,6 +93,7 @@ SUMMARY = (
 def written(path: Path, **taxonomy: object) -> Path:
     """Write the fields of a draft that a person has to write."""
     document = parse(path.read_text(encoding="utf-8"), path)
+    document.data["tagline"] = "Prunes by a sparse least-squares solve."
     document.data["summary"] = SUMMARY
     document.data["taxonomy"] |= taxonomy
     document.data["sources"]["read"] = "paper"
@@ -108,7 +109,7 @@ def test_draft_lacks_only_facts_of_a_reader(
     code, _, err = add("--from-file", out / "sparsegpt.yaml", "--manual", "--yes")
     assert code == 1
     asked = re.findall(r"^  --([a-z]+) ", err, re.MULTILINE)
-    assert asked == ["summary", "criterion", "calibration"]
+    assert asked == ["tagline", "summary", "criterion", "calibration"]
 
 
 @pytest.mark.parametrize("offline", [(), ("--offline",)])

@@ -23,7 +23,7 @@ OWN_WORDS = ("tagline", "summary")
 YOU = "you"
 """Origin of the facts that a person gave."""
 
-CORE = ("title", "author", "kind", "summary", "year")
+CORE = ("title", "author", "kind", "tagline", "summary", "year")
 TAXONOMY = ("granularity", "criterion", "calibration")
 PLACES = (*SCHEMES, "venue-page", "paper-page")
 PRUNES = frozenset({"method", "baseline"})
@@ -128,6 +128,8 @@ class Draft:
     def missing(self) -> Iterator[Field]:
         """Yield the required facts that are missing; `arxiv` stands for any identifier."""
         required = [*CORE, *(TAXONOMY if self.prunes else ())]
+        if self.data.get("kind") == "baseline":
+            required.remove("tagline")
         yield from (FIELDS[flag] for flag in required if self.value(flag) is None)
         if not self.has_place:
             yield FIELDS["arxiv"]

@@ -22,7 +22,7 @@ from tools.adding.draft import (
 )
 from tools.adding.fields import FIELDS, Field
 
-REQUIRED = frozenset({*CORE, *TAXONOMY, "tagline", "source", "fidelity"})
+REQUIRED = frozenset({*CORE, *TAXONOMY, "source", "fidelity"})
 """Facts that must have an answer when they are asked for."""
 READER_FACTS = ("name", "kind", "read", "tagline", "summary")
 METHOD_FACTS = (

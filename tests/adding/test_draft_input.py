@@ -38,10 +38,25 @@ def test_options_override_an_entry() -> None:
 
 def test_accepts_incomplete_drafts(tmp_path: Path) -> None:
     path = tmp_path / "paper.yaml"
-    path.write_text("title: A title\ncode:\n  - url: https://example.org/code\n")
+    path.write_text("title: A title\nstatus: preprint\n")
     draft = Draft()
     add_file(draft, path)
     assert draft.data["title"] == "A title"
+
+
+def test_does_not_guess_status_and_official(tmp_path: Path) -> None:
+    path = tmp_path / "paper.yaml"
+    path.write_text("title: A title\nvenue: icml\ncode:\n  - url: https://example.org/code\n")
+    with pytest.raises(EntryError) as caught:
+        add_file(Draft(), path)
+    status, official = str(caught.value).splitlines()
+    assert status == f"{path}: status is missing; write preprint, accepted or published"
+    assert official.startswith(f"{path}: code[0].official is missing; write true if it belongs")
+    draft = Draft()
+    draft.put(("status",), "accepted", "you")
+    draft.put(("code", 0, "url"), "https://example.org/mine", "you")
+    add_file(draft, path)
+    assert draft.data["status"] == "accepted"
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,18 @@ def _add_entry(draft: Draft, text: str, path: Path) -> None:
         raise EntryError("\n".join(map(str, problems)))
     for loc, value in _leaves(document.data):
         draft.offer(loc, value, "entry")
+    if gaps := list(_unasked(draft)):
+        raise EntryError("\n".join(f"{path}: {gap}" for gap in gaps))
+
+
+def _unasked(draft: Draft) -> Iterator[str]:
+    """Yield the missing fields that no question asks for; the draft must not guess them."""
+    if draft.value("status") is None and draft.value("kind") != "baseline":
+        yield "status is missing; write preprint, accepted or published"
+    for index, code in enumerate(draft.data.get("code", ())):
+        if ("code",) in draft.origin and "official" not in code:
+            advice = "write true if it belongs to the authors, else false"
+            yield f"code[{index}].official is missing; {advice}"
 
 
 READERS: Mapping[str, Callable[[Draft, str, Path], Reference | Facts | None]] = {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.site.visiting import address, ready
 from tools.catalog.schema.paper import Code
@@ -81,8 +81,74 @@ def test_selected_methods_are_compared_side_by_side(visit: Callable[..., Any]) -
     assert visitor.complaints == []
 
 
+def changed(page: Page, changes: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """Change rows of the board, by method and settings, before the script gets them."""
+
+    def answer(route: Route) -> None:
+        data = route.fetch().json()
+        for one in data["rows"]:
+            new = dict(changes.get((one["method"], one["removed"][1]), {}))
+            one["cells"][0] = new.pop("ratio", one["cells"][0])
+            one.update(new)
+        route.fulfill(json=data)
+
+    page.route("**/leaderboard/smol*.json", answer)
+
+
+def compared(visitor: Any, changes: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
+    """Compare Wanda and SparseGPT after such changes; return the cells of the ratio at 50 %."""
+    changed(visitor.page, changes)
+    page = visitor.open("leaderboard.html?compare=wanda,sparsegpt&share=50")
+    return row(page, "Measured at 50 %", "× dense")
+
+
 @pytest.mark.browser
-def test_only_settings_that_two_methods_have_are_compared(visit: Callable[..., Any]) -> None:
+def test_methods_with_different_settings_are_compared_at_the_same_sparsity(
+    visit: Callable[..., Any],
+) -> None:
+    visitor = visit()
+    note = "trained while pruning; 100 of 10,000 steps"
+    changes = {("wanda", "50 %"): {"removed": [0.5, "50 %, steps=100"], "note": note}}
+    assert compared(visitor, changes) == ["1.97 ± 0.02", "1.83 ± 0.02 (best)"]
+    settings = row(visitor.page, "Measured at 50 %", "Settings")
+    assert settings == [f"50 %, steps=100 {note}", "50 %"]
+
+
+@pytest.mark.browser
+def test_methods_without_a_common_sparsity_are_not_compared(visit: Callable[..., Any]) -> None:
+    visitor = visit()
+    changed(visitor.page, {("wanda", "50 %"): {"represents": False}})
+    page = visitor.open("leaderboard.html?compare=wanda,sparsegpt&share=50")
+    ready(page)
+    groups = page.locator(".atlas-comparison__group").all_inner_texts()
+    assert groups[1:] == ["No two of these methods were measured at the same sparsity."]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("changes", "best"),
+    [
+        # With three seeds each, the deviations decide: 0.14 is more than their sum.
+        ({"ratio": [1.97, "1.97", "", 0.06]}, [False, True]),
+        ({"ratio": [1.97, "1.97", "", 0.13]}, [False, False]),
+        # Otherwise 5 % of the larger value decide.
+        ({"ratio": [1.92, "1.92"], "records": []}, [False, False]),
+        ({"ratio": [1.94, "1.94"], "records": []}, [False, True]),
+        ({"ratio": [1.70, "1.70"], "records": []}, [True, False]),
+        # A row without a rank, or of another class, is not compared.
+        ({"ratio": [1.70, "1.70"], "rank": ""}, [False, False]),
+        ({"ratio": [1.70, "1.70"], "group": 99}, [False, False]),
+    ],
+)
+def test_the_best_row_is_clearly_better_than_others_of_its_class(
+    visit: Callable[..., Any], changes: dict[str, Any], best: list[bool]
+) -> None:
+    cells = compared(visit(), {("wanda", "50 %"): changes})
+    assert ["(best)" in cell for cell in cells] == best
+
+
+@pytest.mark.browser
+def test_only_sparsities_that_two_methods_have_are_compared(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html?compare=flap,shortgpt")
     ready(page)
     groups = page.locator(".atlas-comparison__group").all_inner_texts()

@@ -18,12 +18,13 @@ import vl_convert
 from implementations.harness.results.boards import FAMILIES, QUANTISED, boards
 from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.protocol import PROTOCOLS
+from implementations.harness.results.ranking import SEEDS, TIE
 from implementations.harness.results.record import NO_SPEED_UP, Dense, Footprint, Record
 from tests.keyed import beside_dense, changed
 from tests.site.conftest import recovered
 from tools.site import board_columns, chart, vega
 from tools.site.addresses import record_address, record_anchor
-from tools.site.answers import share
+from tools.site.answers import Ranking, share
 from tools.site.atlas import Atlas
 from tools.site.formatting import memory, number, seconds, times
 from tools.site.pages import leaderboard
@@ -179,6 +180,16 @@ def test_rows_on_the_page_are_those_of_the_data(page: str, data: Any) -> None:
         for label, (_, *parts) in zip(labels, known["cells"], strict=True):
             written = " ".join(filter(None, parts[:2]))
             assert text(row[label]).removeprefix("collapsed ") == written if written else True
+
+
+def test_one_row_represents_each_method_at_each_share(real: Atlas) -> None:
+    found = leaderboard.packed(Ranking(real.boards[0], real))
+    assert found["equal"] == {"tie": TIE, "seeds": SEEDS}
+    every = {(row["method"], row["share"]) for row in found["rows"]}
+    chosen = [(row["method"], row["share"]) for row in found["rows"] if row["represents"]]
+    assert len(chosen) == len(every) < len(found["rows"])
+    assert set(chosen) == every
+    assert all(row["represents"] for row in found["rows"] if row["rank"])
 
 
 def test_speeds_of_busy_machines_and_other_processors_are_not_shown(records: list[Record]) -> None:

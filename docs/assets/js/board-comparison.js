@@ -1,10 +1,9 @@
-// Methods side by side: facts from the catalog, then the rows of this board at the same settings.
+// Methods side by side: facts from the catalog, then the rows of this board at the same sparsity.
 
 import { noted, number } from "./board-table.js";
 import { make } from "./state.js";
 
 export const MOST = 4; // maximum number of methods
-const TIE = 0.05; // relative difference up to which values count as equal, as in "How we measure"
 
 const line = (label, cells) => make("tr", {}, make("th", { scope: "row" }, label), ...cells);
 
@@ -14,17 +13,26 @@ function fact(value = "") {
   return make("td", {}, make("a", { href }, text));
 }
 
-/** The numbers of one column; the best and those that tie with it are marked unless all tie. */
-function measured({ textContent, dataset }, place, rows) {
-  const values = rows.map(row => (row && !row.collapsed ? number(row.cells[place]?.[0]) : undefined));
-  const known = values.filter(value => value !== undefined);
-  const best = "down" in dataset ? Math.max(...known) : Math.min(...known);
-  const ties = value => value === best || Math.abs(value / best - 1) <= TIE;
-  const differ = known.some(value => !ties(value));
-  const cells = rows.map((row, one) => {
+/** Whether one row is better by more than the noise: the rule of `Loss.clearly_below`. */
+function clearlyBetter(one, other, place, down, { tie, seeds }) {
+  const [[low, lowNoise], [high, highNoise]] = (down ? [other, one] : [one, other]).map(row =>
+    [number(row.cells[place]?.[0]), row.records.length >= seeds ? number(row.cells[place]?.[3]) : undefined]);
+  if (lowNoise !== undefined && highNoise !== undefined) return high - low > lowNoise + highNoise;
+  return low < high * (1 - tie);
+}
+
+/** The numbers of one column. The best rows are marked among those that are ranked together. */
+function measured({ textContent, dataset }, place, rows, equal) {
+  const better = (one, other) => one.group === other.group
+    && clearlyBetter(one, other, place, "down" in dataset, equal);
+  const ranked = rows.filter(row => row?.rank && number(row.cells[place]?.[0]) !== undefined);
+  const best = ranked.filter(row => !ranked.some(other => better(other, row))
+    // If all rows are equal, none is marked.
+    && ranked.some(one => one.group === row.group && ranked.some(other => better(one, other))));
+  const cells = rows.map(row => {
     const collapsed = row?.collapsed && dataset.sort === "ratio" ? [" ", "collapsed"] : [];
     const cell = make("td", {}, ...(row ? noted(row.cells[place]) : []), ...collapsed);
-    if (differ && values[one] !== undefined && ties(values[one])) {
+    if (best.includes(row)) {
       cell.className = "atlas-best";
       cell.append(make("span", { class: "atlas-hidden" }, " (best)"));
     }
@@ -33,13 +41,19 @@ function measured({ textContent, dataset }, place, rows) {
   return line(textContent, cells);
 }
 
+/** The settings of each row, with its note. */
+function settings(rows) {
+  return line("Settings", rows.map(row => make("td", {}, ...(row ? noted(row.removed) : []),
+    ...(row?.note ? [" ", make("span", { class: "spread" }, row.note)] : []))));
+}
+
 function records(rows, up) {
   return line("Records", rows.map(row => make("td", {}, ...(row?.records ?? []).flatMap(([seed, address], place) =>
     [place ? ", " : "", make("a", { href: up + address }, `seed ${seed}`)]))));
 }
 
 /** A table with one column per slug; `columns` are the keys of the visible number columns. */
-export function comparison(slugs, { labels, methods }, rows, heads, columns, up) {
+export function comparison(slugs, { labels, methods }, { rows, equal }, heads, columns, up) {
   const own = slugs.map(slug => rows.filter(row => row.method === slug));
   const group = (label, lines) => make("tbody", {}, make("tr", { class: "atlas-comparison__group" },
     make("th", { scope: "rowgroup", colspan: slugs.length + 1 }, label)), ...lines);
@@ -52,16 +66,18 @@ export function comparison(slugs, { labels, methods }, rows, heads, columns, up)
     const values = slugs.map(slug => methods[slug].facts[place]);
     return values.some(Boolean) ? [line(label, values.map(fact))] : [];
   })));
-  // Compare numbers only at the same setting.
+  // Compare numbers only at the same share, each method by the row that represents it.
   const enough = Math.min(2, own.filter(those => those.length).length);
-  const settings = [...new Set(own.flat().sort((a, b) => rows.indexOf(a) - rows.indexOf(b)).map(row => row.removed[1]))];
-  const common = settings.map(setting => own.map(those => those.find(row => row.removed[1] === setting)))
-    .filter(those => enough && those.filter(Boolean).length >= enough);
-  for (const those of common) {
+  const shares = new Set(rows.filter(row => slugs.includes(row.method)).map(row => row.share));
+  const common = [...shares]
+    .map(share => [share, own.map(those => those.find(row => row.represents && row.share === share))])
+    .filter(([, those]) => enough && those.filter(Boolean).length >= enough);
+  for (const [share, those] of common) {
     const lines = heads.slice(3, -1).flatMap((head, place) =>
-      (columns.has(head.dataset.sort) ? [measured(head, place, those)] : []));
-    table.append(group(`Measured at ${those.find(Boolean).removed[1]}`, [...lines, records(those, up)]));
+      (columns.has(head.dataset.sort) ? [measured(head, place, those, equal)] : []));
+    const label = share.includes(":") ? share : `${share} %`;
+    table.append(group(`Measured at ${label}`, [settings(those), ...lines, records(those, up)]));
   }
-  if (enough && !common.length) table.append(group("No two of these methods were measured at the same setting.", []));
+  if (enough && !common.length) table.append(group("No two of these methods were measured at the same sparsity.", []));
   return table;
 }

@@ -41,6 +41,7 @@ function board() {
   let order; // the rows in the table, once drawn
   let data; // promise of rows and charts
   let facts; // promise of the facts about methods
+  let known; // the methods that have facts, once loaded
   let asked = chart?.pictured === false;
   let turn = 0;
 
@@ -60,7 +61,8 @@ function board() {
 
   const chosen = name => [...form.querySelectorAll(`[name="${name}"]:checked`)].map(box => box.value);
   const shares = () => chosen("share")[0] ?? "";
-  const compared = () => [...new Set(read().get("compare")?.split(",").filter(Boolean))].slice(0, MOST);
+  const compared = () => [...new Set(read().get("compare")?.split(",").filter(slug =>
+    slug && (!known || Object.hasOwn(known, slug))))].slice(0, MOST);
   const picked = () => new Set(columns.filter(box => box.checked).map(box => box.value));
 
   /** Change the state and show it; empty values are defaults and leave the address. */
@@ -116,14 +118,16 @@ function board() {
   }
 
   /** Show the methods that the address names side by side. */
-  async function compare(rows) {
-    const { labels, methods } = compared().length ? await loadFacts() : { methods: {} };
-    const slugs = compared().filter(slug => Object.hasOwn(methods, slug));
+  async function compare({ equal, rows }) {
+    const { labels, methods } = compared().length ? await loadFacts() : {};
+    known ??= methods;
+    const slugs = compared();
     const share = shares();
     const those = rows.filter(row => !share || share === "all" || row.share === share);
     beside.replaceChildren(...(slugs.length > 1
       ? [make("h2", {}, "Comparison"),
-        make("p", { class: "atlas-controls" }, make("button", { type: "button", value: "clear" }, "Clear")), comparison(slugs, { labels, methods }, those, table.heads, picked(), section.dataset.up)]
+        make("p", { class: "atlas-controls" }, make("button", { type: "button", value: "clear" }, "Clear")),
+        comparison(slugs, { labels, methods }, { rows: those, equal }, table.heads, picked(), section.dataset.up)]
       : []));
     beside.hidden = slugs.length < 2;
     bar.hidden = !slugs.length;
@@ -163,9 +167,9 @@ function board() {
         if (mine !== turn) return; // the state has changed meanwhile
         const [those, every] = filtered(rows);
         order = table.show(rows, those, picked());
-        tick();
-        await compare(rows.rows);
+        await compare(rows);
         if (mine !== turn) return;
+        tick();
         output.textContent = `${those.length.toLocaleString("en")} of ${total} rows`;
         await painted(); // the table first: the chart takes longer
         if (mine !== turn) return;

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from implementations.harness.results.boards import FAMILIES, Board, Row
-from implementations.harness.results.ranking import CLASSES, class_of
+from implementations.harness.results.ranking import CLASSES, SEEDS, TIE, class_of
 from implementations.harness.results.record import Record
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import vega
@@ -99,9 +99,12 @@ def _page(one: BoardPage, boards: list[BoardPage], with_chart: bool, atlas: Atla
     if one.path != html_path(FRONT.path):
         about = f"Pruning methods measured under {one.board.title}."
         front = replace(
-            FRONT, path=markdown_path(one.path), title=one.board.title, description=about
+            FRONT,
+            path=markdown_path(one.path),
+            title=one.board.title,
+            description=about,
+            searched=False,
         )
-        front = replace(front, searched=False)
     board = one.board
     up = "../" * one.path.count("/")
     groups = _overview(one.ranking)
@@ -152,6 +155,7 @@ def packed(ranking: Ranking) -> dict[str, Any]:
                 "fidelity": fidelity(first.method, atlas),
                 "note": row_note(row, ranking),
                 "overview": first.key in overview,
+                "represents": answer is not None,
                 "rank": str(answer.rank) if answer and answer.rank else "",
                 "removed": _values(removed(row)),
                 "cells": [_values(column.cell(row)) for column in visible],
@@ -163,6 +167,7 @@ def packed(ranking: Ranking) -> dict[str, Any]:
         )
     return {
         "chips": CHIPS,
+        "equal": {"tie": TIE, "seeds": SEEDS},
         "groups": [[question.label, group_note(group)] for question, group in ranking.groups],
         "rows": rows,
         "points": chart_points,

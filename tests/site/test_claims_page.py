@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections import Counter
 from dataclasses import replace
 
@@ -10,9 +11,12 @@ import pytest
 from markupsafe import escape
 
 from implementations.harness.results.record import Record
+from tests.keyed import changed
+from tests.site.conftest import recovered
 from tools.catalog.schema.paper import Claim, Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
+from tools.site.claim_status import check_claim
 from tools.site.claim_tables import ClaimTable, Report, claim_address, claim_anchor, claim_tables
 from tools.site.metrics import explained
 from tools.site.pages import claims, paper
@@ -192,6 +196,33 @@ def test_our_measurement_is_shown_next_to_every_report(atlas: Atlas, records: li
     found = {r.paper: r.checked.status for r in reports(table, "flap")}
     assert found == {"flap": "reproduced", "x": "partial"}
     assert [r.checked.status for r in reports(table, "x")] == [""]
+
+
+def test_a_claim_is_checked_against_the_mean_over_seeds_of_the_defaults(
+    records: list[Record],
+) -> None:
+    seeds = [r for r in records if r.method == "wanda" and r.asked == 0.5 and not r.pattern]
+    metric = seeds[0].protocol.metrics[0]
+    mean = statistics.fmean(r.values[metric] for r in seeds)
+    said = claim(
+        mean,
+        metric,
+        model=seeds[0].model.name,
+        sparsity=0.5,
+        dense=seeds[0].dense.values[metric],
+    )
+    checked = check_claim(said, tuple(seeds))
+    assert (checked.status, checked.ours) == ("reproduced", pytest.approx(mean))
+    # Changed fields, training afterwards and other records are not what the paper says.
+    other = changed(
+        seeds[0], configuration=seeds[0].configuration | {"steps": 9}, changed=("steps",)
+    )
+    others = (other, recovered(seeds[0]))
+        changed(seeds[0], configuration={"steps": 9}, changed=("steps",)),
+        recovered(seeds[0]),
+    )
+    assert check_claim(said, others).status == ""
+    assert check_claim(said, (*others, *seeds)) == checked
 
 
 def test_metrics_have_definitions(made: dict[str, str]) -> None:

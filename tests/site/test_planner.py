@@ -6,17 +6,73 @@ from statistics import median
 
 import pytest
 
+from implementations.harness.results.ranking import CLASSES
 from tools.site import planner
+from tools.site.answers import Answer, Ranking, first_ranking
 from tools.site.atlas import Atlas
+from tools.site.method_candidates import candidates
 from tools.site.planner import SHAPES, Cost
-from tools.site.targets import TARGETS, VERDICTS
+from tools.site.targets import TARGETS, VERDICTS, result
+
+
+def answers(ranking: Ranking, slug: str) -> list[Answer]:
+    return [one for share in ranking.shares if (one := ranking.answer(slug, share))]
 
 
 @pytest.fixture(scope="module")
 def costs(real: Atlas) -> dict[str, Cost]:
     """The costs of all methods with published records, random baselines included."""
-    found = {slug: planner.cost(method) for slug, method in real.methods.items()}
+    ranking = first_ranking(real)
+    assert ranking
+    found = {
+        slug: planner.cost(method, answers(ranking, slug)) for slug, method in real.methods.items()
+    }
     return {slug: one for slug, one in found.items() if one}
+
+
+def test_the_loss_and_the_command_of_a_plan_are_of_the_same_run(
+    costs: dict[str, Cost], real: Atlas
+) -> None:
+    ranking = first_ranking(real)
+    assert ranking
+    found = candidates(real, ranking.shares)
+    data = planner.script_data(found)["methods"]
+    for one in found:
+        for share, (ratio, *_) in planner.losses(one).items():
+            answer = one.results[share]
+            assert ratio == answer.ratio
+            assert data[one.slug]["settings"] == answer.row.first.changes
+            assert {key for record in answer.row.records for key in [record.key]} <= {
+                record.key for record in costs[one.slug].records
+            }
+    # AST has two runs at 2:4; the one with fewer changed settings represents it.
+    assert "mask=fixed" not in data["ast"]["settings"]
+
+
+def test_losses_have_the_class_and_the_note(real: Atlas) -> None:
+    ranking = first_ranking(real)
+    assert ranking
+    found = {one.slug: planner.losses(one) for one in candidates(real, ranking.shares)}
+    answer = ranking.answer("adaptpruner", "20")
+    assert answer
+    assert answer.note
+    *_, kind, note = found["adaptpruner"]["20"]
+    assert (list(CLASSES)[kind], note) == (answer.kind, answer.note)
+    assert found["sobp"]["20"][3] < kind
+
+
+@pytest.mark.parametrize(
+    ("slug", "kind"),
+    [
+        ("slicegpt", "stream"),
+        ("denoiserotator", "rotated"),
+        ("displlm", "inside"),
+        ("flap", "widths"),
+        ("wanda", "zeros"),
+    ],
+)
+def test_added_matrices_count_against_the_gain(real: Atlas, slug: str, kind: str) -> None:
+    assert result(real.methods[slug], real.papers[slug]) == kind
 
 
 def test_estimated_memory_is_close_to_the_published_peaks(costs: dict[str, Cost]) -> None:

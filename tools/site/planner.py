@@ -11,14 +11,16 @@ import ast
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean, median
+from statistics import median
 from typing import Any, NamedTuple
 
 from implementations.harness.results.protocol import PROTOCOLS
+from implementations.harness.results.ranking import CLASSES
 from implementations.harness.results.record import Record
+from tools.site.answers import Answer
 from tools.site.atlas import Method
 from tools.site.formatting import number
 from tools.site.method_candidates import PATTERN, Candidate
@@ -372,24 +374,25 @@ def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def cost(method: Method) -> Cost | None:
+def cost(method: Method, answers: Iterable[Answer]) -> Cost | None:
     """Return the cost of a method; None without records to take the time from.
 
-    The runs are those with default settings, or else those with the lowest perplexity.
+    The runs are those with the settings of the method's answers; without answers, its defaults.
     """
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in method.records:
-        if record.protocol.name == MEASURED and record.recovered is None:
-            groups.setdefault(tuple(record.changes), []).append(record)
-    if not groups or not method.source.code:
-        return None
-    best = min(groups, key=lambda changes: (changes != (), _loss(groups[changes])))
-    return Cost(method, tuple(groups[best]))
+    changes = _planned(answers)
+    records = tuple(
+        record
+        for record in method.records
+        if record.protocol.name == MEASURED
+        and record.recovered is None
+        and record.changes == changes
+    )
+    return Cost(method, records) if records and method.source.code else None
 
 
-def _loss(records: Sequence[Record]) -> float:
-    metric = records[0].protocol.metrics[0]
-    return fmean(record.ratio(metric) or math.inf for record in records)
+def _planned(answers: Iterable[Answer]) -> list[str]:
+    """Return the settings that differ from the defaults in a plan: those of the first answer."""
+    return next((answer.row.first.changes for answer in answers), [])
 
 
 def measured_ratio(cost: Cost, record: Record) -> float:
@@ -437,18 +440,27 @@ def _sums(terms: Iterable[Term]) -> Iterator[tuple[str, str]]:
         yield label, " + ".join(parts)
 
 
-def losses(candidate: Candidate) -> dict[str, tuple[float, str, bool]]:
-    """Return perplexity over dense, also as text, and whether the model collapsed.
+def losses(candidate: Candidate) -> dict[str, tuple[float, str, bool, int, str]]:
+    """Return perplexity over dense, also as text, whether the model collapsed, class and note.
 
     The keys are percentages removed and the pattern. Losses on texts that a method trained on are
-    left out.
+    left out, and those with other settings than the planned ones.
     """
+    planned = _planned(candidate.results.values())
+    classes = list(CLASSES)
     return {
-        share: (answer.ratio, number(answer.ratio), answer.row.collapsed)
+        share: (
+            answer.ratio,
+            number(answer.ratio),
+            answer.row.collapsed,
+            classes.index(answer.kind),
+            answer.note,
+        )
         for share, answer in candidate.results.items()
         if answer.ratio is not None
         and (answer.rank or answer.row.collapsed)
         and (":" not in share or share == PATTERN)
+        and answer.row.first.changes == planned
     }
 
 
@@ -476,6 +488,7 @@ def script_data(candidates: Iterable[Candidate]) -> dict[str, Any]:
             for name, device in DEVICES.items()
         },
         "bus": BUS,
+        "protocol": MEASURED,
         "verdicts": VERDICTS,
         "methods": {one.slug: _method_data(one, one.method) for one in candidates if one.method},
     }
@@ -488,7 +501,7 @@ def _method_data(candidate: Candidate, method: Method) -> dict[str, Any]:
         "patterns": method.supports(PATTERN),
         "losses": losses(candidate),
     }
-    if own := cost(method):
+    if own := cost(method, candidate.results.values()):
         data |= {
             "units": own.units,
             "speeds": speeds(own.records),

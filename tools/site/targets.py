@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Method
 from tools.site.method_candidates import PATTERN
-from tools.site.usage import WEIGHTS, granularity, reloading
+from tools.site.usage import WEIGHTS, adds_stream_matrices, granularity, reloading
 
 TARGETS = {
     "gpu": "GPU, dense kernels",
@@ -16,7 +16,8 @@ TARGETS = {
     "cpu": "CPU, PyTorch",
 }
 """Places to run a pruned model, by their name in the address."""
-BLOCKS, WIDTHS, INSIDE, ZEROS, PROMPT = "blocks", "widths", "inside", "zeros", "prompt"
+BLOCKS, WIDTHS, INSIDE, PROMPT = "blocks", "widths", "inside", "prompt"
+STREAM, ROTATED, ZEROS = "stream", "rotated", "zeros"
 """Results of pruning; a pattern is one as well."""
 
 
@@ -33,17 +34,25 @@ _SMALLER = Verdict(True, "Smaller and faster. Layers of unequal width need trust
 _INSIDE = Verdict(
     True, "Smaller. Indexing in the layers costs some speed. Needs trust_remote_code."
 )
+_STREAM = Verdict(
+    True,
+    "Narrower layers with an added matrix per half layer; smaller only if the removed weights "
+    "outnumber these. Needs trust_remote_code.",
+)
+_ROTATED = Verdict(False, "Neither smaller nor faster: zeros, and an added matrix per half layer.")
 _ZEROS = Verdict(False, "Neither smaller nor faster: dense kernels multiply zeros too.")
 _PROMPT = Verdict(True, "Decodes faster after each prompt. Not smaller; nothing is saved.")
 _REFUSED = "llama.cpp cannot run it: "
+_CODE = Verdict(None, _REFUSED + "its layers need modeling_pruned.py")
 
 VERDICTS = {
     BLOCKS: dict.fromkeys(TARGETS, _FEWER_LAYERS)
     | {"gguf": Verdict(True, "Smaller and faster. Converts to GGUF like the dense model.")},
     WIDTHS: dict.fromkeys(TARGETS, _SMALLER)
     | {"gguf": Verdict(True, "Smaller and faster. atlas export-gguf writes layers of any width.")},
-    INSIDE: dict.fromkeys(TARGETS, _INSIDE)
-    | {"gguf": Verdict(None, _REFUSED + "its layers need modeling_pruned.py")},
+    INSIDE: dict.fromkeys(TARGETS, _INSIDE) | {"gguf": _CODE},
+    STREAM: dict.fromkeys(TARGETS, _STREAM) | {"gguf": _CODE},
+    ROTATED: dict.fromkeys(TARGETS, _ROTATED) | {"gguf": _CODE},
     PROMPT: dict.fromkeys(TARGETS, _PROMPT)
     | {"gguf": Verdict(None, _REFUSED + "it selects units for each prompt and saves nothing")},
     ZEROS: dict.fromkeys(TARGETS, _ZEROS)
@@ -69,4 +78,8 @@ def result(method: Method, paper: Paper) -> str:
         return PROMPT
     if loads == "plain":
         return ZEROS if WEIGHTS & granularity(method) else BLOCKS
-    return INSIDE if loads == "code" else WIDTHS
+    if loads == "code":
+        if adds_stream_matrices(method):
+            return ROTATED if WEIGHTS & granularity(method) else STREAM
+        return INSIDE
+    return WIDTHS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from itertools import chain
 
@@ -49,10 +50,15 @@ def reloading(method: Method, paper: Paper) -> str:
         return "nothing"
     if granularity(method) <= STOCK_SHAPE:
         # DenoiseRotator adds matrices, although its layers keep their shapes.
-        return "code" if "set_stream_matrix" in method.source.code else "plain"
+        return "code" if adds_stream_matrices(method) else "plain"
     if "shape_of" in method.source.code:  # cuts all layers and the whole stream to one shape
         return "alike"
     return "code" if granularity(method) & CUSTOM_SHAPE else "alike"
+
+
+def adds_stream_matrices(method: Method) -> bool:
+    """Return whether a method adds a matrix to the stream of every half layer."""
+    return bool(re.search(r"\b(set_stream_matrix|rotate_embedding)\b", method.source.code))
 
 
 def by_reloading(atlas: Atlas) -> dict[str, list[str]]:

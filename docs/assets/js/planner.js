@@ -14,6 +14,7 @@ const form = document.querySelector(".atlas-request");
 const table = document.querySelector("#atlas-plans");
 const rows = new Map([...table.tBodies[0].rows].map(row => [row.dataset.slug, row]));
 const fit = document.querySelector("#atlas-planned");
+const invalid = document.querySelector(".atlas-planned__invalid");
 const excluded = document.querySelector(".atlas-unplanned");
 const more = document.querySelector(".atlas-plans__more");
 const inputs = [...form.querySelectorAll("input")];
@@ -83,7 +84,7 @@ function nearest(measured, asked) {
 }
 
 function mismatch(asked, method, [gain, text]) {
-  if (!method.phases) return "not measured here, so there is nothing to estimate from";
+  if (!method.phases) return `not measured with the protocol ${data.protocol}, from which the estimates come`;
   if (asked.removes === "units" && !method.units) return "sets single weights to zero";
   if (asked.removes === "weights" && method.units) return "removes whole units";
   if (asked.removes === PATTERN && !method.patterns) return "does not support 2:4";
@@ -114,17 +115,17 @@ function commandOf(slug, method, asked, placement) {
 
 function plan(slug, asked) {
   const method = data.methods[slug];
-  const kind = asked.removes === PATTERN ? PATTERN : method.result;
-  const verdict = data.verdicts[kind][asked.target];
+  const verdict = data.verdicts[asked.removes === PATTERN ? PATTERN : method.result][asked.target];
   const near = nearest(method.losses, asked);
-  const [ratio, text, collapsed] = near ? method.losses[near.share] : [Infinity, "", false];
+  const [ratio, text, collapsed, kind, note] = near ? method.losses[near.share] : [Infinity, "", false, Infinity, ""];
   const unit = share => share === PATTERN ? share : `${share}\u00a0%`;
   const timed = asked.target === "gguf" ? undefined : nearest(method.speeds ?? {}, asked);
   const speed = timed?.distance <= COMPARABLE ? timed : undefined;
   const result = {
     slug,
-    rank: [!verdict[0], collapsed, near?.distance ?? Infinity, ratio],
-    loss: near ? `${text} × dense at ${unit(near.share)}${collapsed ? ", collapsed" : ""}` : "",
+    rank: [!verdict[0], collapsed, kind, near?.distance ?? Infinity, ratio],
+    loss: near ? `${text} × dense at ${unit(near.share)}` : "",
+    note,
     verdict: verdict[1],
     speed: speed ? `Decoding measured at ${method.speeds[speed.share]} × dense at ${unit(speed.share)} on a CPU.` : "",
     reason: mismatch(asked, method, verdict),
@@ -152,17 +153,28 @@ function answers() {
   ]));
 }
 
+/** Without a plan, say which numbers are possible. */
+function refuse(wrong) {
+  fit.textContent = "–";
+  invalid.textContent = wrong.map(field =>
+    `. ${field.labels[0].textContent}: enter a number from ${field.min} to ${field.max}`).join("");
+  table.parentElement.hidden = more.hidden = excluded.hidden = true;
+}
+
+/** The share of a pattern is fixed. */
+const fix = () => { form.elements.share.disabled = form.elements.removes.value === PATTERN; };
+
 function show() {
+  fix();
   const asked = answers();
   if (asked.removes === PATTERN) asked.share = 50;
-  form.elements.share.disabled = asked.removes === PATTERN;
   const plans = Object.keys(data.methods).map(slug => plan(slug, asked));
   const fitting = plans.filter(one => !one.reason).sort(compare);
   for (const row of rows.values()) row.hidden = true;
   for (const one of fitting) {
     const row = rows.get(one.slug);
     row.hidden = false;
-    for (const part of ["loss", "memory", "place", "time", "verdict", "speed", "command"]) {
+    for (const part of ["loss", "note", "memory", "place", "time", "verdict", "speed", "command"]) {
       row.querySelector(`[data-part="${part}"]`).textContent = one[part];
     }
     row.querySelector("button").dataset.clipboardText = one.command;
@@ -172,6 +184,8 @@ function show() {
   table.tBodies[0].append(...hidden);
   const out = plans.filter(one => one.reason);
   fit.textContent = fitting.length;
+  invalid.textContent = "";
+  table.parentElement.hidden = false;
   more.hidden = fitting.length <= SHOWN || table.classList.contains("is-all");
   more.firstElementChild.textContent = `Show all ${fitting.length} methods`;
   excluded.hidden = !out.length;
@@ -217,7 +231,12 @@ const unchanged = () => inputs.every(field =>
 
 /** Write the request into the address, beside the state of the rest of the page. */
 function change({ typed = false } = {}) {
-  if (!form.checkValidity()) return;
+  fix();
+  const wrong = inputs.filter(field => !field.checkValidity());
+  if (wrong.length) {
+    refuse(wrong);
+    return;
+  }
   const given = Object.entries(answers()).filter(([, one]) => one !== "");
   writeForm(form, unchanged() ? {} : Object.fromEntries(given), { typed });
   show();
@@ -236,5 +255,5 @@ for (const link of document.querySelectorAll('a[href="#estimate"]')) {
   link.addEventListener("click", () => { document.querySelector("#estimate").open = true; });
 }
 
-form.hidden = table.parentElement.hidden = false;
+form.hidden = false;
 restore();

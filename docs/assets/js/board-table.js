@@ -91,6 +91,11 @@ export class Table {
     this.more.textContent = `Show all ${count.toLocaleString("en")} rows`;
   }
 
+  /** The check boxes of the same method. */
+  boxes(box) {
+    return [...this.table.querySelectorAll("[name=compare]")].filter(one => one.value === box?.value);
+  }
+
   /** Draw rows with some of the columns; returns them in their order. */
   show(data, rows, columns) {
     this.data = data;
@@ -103,9 +108,13 @@ export class Table {
       [...one.cells].forEach((cell, place) => { cell.hidden = hidden[place]; });
     }
     this.table.classList.add("is-picked");
+    const focused = this.table.contains(document.activeElement) ? document.activeElement : null;
+    const place = this.boxes(focused).indexOf(focused);
     for (const body of [...this.table.tBodies].slice(1)) body.remove();
     this.table.append(...(this.key === KIND ? this.grouped(drawn)
       : [make("tbody", {}, ...drawn.map(row => row.element))]));
+    // Rows that move lose the focus, and the rows of the page are replaced.
+    if (place >= 0) this.boxes(focused)[place]?.focus({ preventScroll: true });
     this.count(rows.length);
     return ordered;
   }

@@ -271,6 +271,7 @@ function show() {
 
 /** Read the state of the page from the address; `q` belongs to the search in the header. */
 function restore() {
+  all = false;
   const state = read();
   query.value = state.get("find") ?? "";
   for (const box of boxes) box.checked = state.getAll(box.name).includes(box.value);

@@ -110,6 +110,7 @@ function draw(fitting, out, against) {
 
 /** Read the answers from the address; unknown values are ignored. */
 function restore() {
+  all = false;
   const state = read();
   for (const name of names) {
     const those = radios.filter(radio => radio.name === name);

@@ -29,7 +29,10 @@ export async function markdown(papers) {
   }).join("\n") + "\n";
 }
 
-/** Copy a promised text to the clipboard; browsers allow this only in response to a click. */
-export const copy = text => navigator.clipboard.write([new ClipboardItem({
+/**
+ * Copy a promised text to the clipboard; browsers allow this only in response to a click. Rejects
+ * on pages without HTTPS, which have no clipboard.
+ */
+export const copy = async text => navigator.clipboard.write([new ClipboardItem({
   "text/plain": text.then(found => new Blob([found], { type: "text/plain" })),
 })]);

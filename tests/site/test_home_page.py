@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from tests.catalog.invented import paper
+from tools.site.answers import share_label
 from tools.site.atlas import Atlas
 from tools.site.pages import home
 
@@ -37,3 +38,11 @@ def test_the_citation_has_the_year_and_the_address(real: Atlas) -> None:
     unknown = dict(home.pages(replace(real, repository="", site="")))["index.md"]
     assert "url = {" not in unknown
     assert "The entry has no `url`" in unknown
+
+
+def test_the_link_of_a_panel_says_what_it_leads_to(real: Atlas) -> None:
+    page = dict(home.pages(real))["index.md"]
+    links = re.findall(r'leaderboard\.html\?share=([^&]+)&amp;class=[^"]*">([^<]*)</a>', page)
+    panels = [(share, label) for share, label in links if label.startswith("All")]
+    assert panels
+    assert all(label == f"All results at {share_label(share)}" for share, label in panels)

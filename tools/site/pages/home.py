@@ -57,8 +57,6 @@ class Panel:
 
     question: Question
     answers: list[Answer]
-    total: int
-    """Number of ranked methods."""
 
     def width(self, answer: Answer) -> float:
         """Return the length of a bar in percent: the loss above dense, relative to the largest."""
@@ -71,7 +69,7 @@ def panels(ranking: Ranking) -> Iterator[Panel]:
     for question in QUESTIONS:
         ranked = [answer for answer in ranking.best(question) if answer.rank]
         if ranked:
-            yield Panel(question, ranked[:SHOWN], len(ranked))
+            yield Panel(question, ranked[:SHOWN])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from implementations.harness.results.ranking import ONE_SHOT, TRAINS
 from tests.keyed import changed
 from tests.site.conftest import sample
-from tools.site.answers import Question, Ranking, best, first_ranking
+from tools.site.answers import Question, Ranking, first_ranking
 from tools.site.atlas import Atlas
 from tools.site.formatting import number
 from tools.site.pages import catalog, choose, home, leaderboard, paper, use
@@ -71,7 +71,7 @@ def cells_of(text: str, slug: str, heading: str) -> str:
 def test_every_page_gives_the_same_answer(
     question: Question, real: Atlas, ranking: Ranking, board: Any, pages: dict[str, str]
 ) -> None:
-    answers = best(question, real)
+    answers = ranking.best(question)
     assert answers
     # The leaderboard: the same methods in the same order with the same ranks.
     group = [label for label, _ in board["groups"]].index(question.label)
@@ -98,7 +98,7 @@ def test_every_page_gives_the_same_answer(
                 assert f"rank {answer.rank} of {answer.competitors}" in page
 
 
-def test_choose_orders_methods_as_the_board_does(real: Atlas, pages: dict[str, str]) -> None:
+def test_choose_orders_methods_as_the_board_does(ranking: Ranking, pages: dict[str, str]) -> None:
     table = pages["choose.md"][pages["choose.md"].rindex("<table") :]
     for share in choose.AMOUNTS:
         label = f"at {share}{'' if ':' in share else ' %'}"
@@ -116,20 +116,20 @@ def test_choose_orders_methods_as_the_board_does(real: Atlas, pages: dict[str, s
             for kind in (ONE_SHOT, TRAINS):
                 wanted = [
                     answer.method
-                    for answer in best(Question(share, structured, kind), real)
+                    for answer in ranking.best(Question(share, structured, kind))
                     if answer.method in orders
                 ]
                 assert wanted == sorted(wanted, key=orders.__getitem__)
 
 
 def test_home_shows_the_best_and_use_opens_with_the_best(
-    real: Atlas, pages: dict[str, str]
+    ranking: Ranking, pages: dict[str, str]
 ) -> None:
     for question in home.QUESTIONS:
         section = pages["index.md"].partition(f"<h3>{question.label}</h3>")[2].partition("</ol>")[0]
-        ranked = [answer.method for answer in best(question, real) if answer.rank]
+        ranked = [answer.method for answer in ranking.best(question) if answer.rank]
         assert re.findall(r"papers/(\w+)\.html", section) == ranked[: home.SHOWN]
-    first = best(Question("2:4", structured=False), real)[0].method
+    first = ranking.best(Question("2:4", structured=False))[0].method
     command = re.search(r"atlas run (\w+)", pages["use.md"])
     assert command
     assert command[1] == first
@@ -165,6 +165,6 @@ def test_a_method_that_trained_on_the_ranking_text_is_listed_without_a_rank(atla
     domain = read(trained, "domain", "wikipedia")
     other = changed(sample("loraprune", 0.2, 1.6, granularity=("channels",)), course=COURSE)
     made = Atlas(atlas.papers, atlas.methods, (domain, other))
-    answers = best(Question("20", structured=True, kind=TRAINS), made)
+    answers = Ranking(made.boards[0], made).best(Question("20", structured=True, kind=TRAINS))
     assert [(one.method, str(one.rank)) for one in answers] == [("loraprune", "1"), ("atp", "None")]
     assert answers[1].note == f"{TRAINS}; trained on Wikipedia"

@@ -81,7 +81,7 @@ def test_numbers_of_a_row_identify_its_choices(page: str, atlas: Atlas) -> None:
         assert {value for name, value in named if name == "licence"} == (
             {licence_group(best)} - {None} if best else set()
         )
-        assert (("implemented", "yes") in named) == (slug in atlas.methods)
+        assert (("code", "ours") in named) == (slug in atlas.methods)
         assert (("works", "GQA") in named) == (slug in atlas.methods)
 
 

@@ -249,12 +249,6 @@ def first_ranking(atlas: Atlas) -> Ranking | None:
     return Ranking(atlas.boards[0], atlas) if atlas.boards else None
 
 
-def best(question: Question, atlas: Atlas) -> list[Answer]:
-    """Answer a question from the first board, best first; empty if nothing was measured."""
-    found = first_ranking(atlas)
-    return found.best(question) if found else []
-
-
 def ranking_text(board: Board) -> str:
     """Return the texts that rank a board, such as `Wikipedia`."""
     return " and ".join(subject(name) for name in ranking_metrics(board))

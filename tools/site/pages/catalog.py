@@ -44,7 +44,7 @@ COMMON = (
     ("retraining", "no", "no retraining"),
     ("code", "official", "official code"),
     ("licence", "permissive", "permissive licence"),
-    ("implemented", "yes", "implemented here"),
+    ("code", "ours", "implemented here"),
 )
 """Facet, value and label of the filters that have a button of their own."""
 FRONT = Front(
@@ -156,7 +156,6 @@ def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
         "licence": [group]
         if (best := repository(paper)) and (group := licence_group(best))
         else [],
-        "implemented": ["yes" if method else "no"],
         "works": [
             name
             for kind in ("attention", "families")
@@ -240,7 +239,6 @@ def _kinds(lines: list[Line]) -> Iterator[tuple[str, str, Mapping[str, Term]]]:
     yield "models", "Models in the paper", words["models"].terms
     yield "code", "Code", _terms([*CODE.items(), (OURS, "implemented here")])
     yield "licence", "Licence of the code", {group.word: group for group in GROUPS}
-    yield "implemented", "Implemented here", _terms([("yes", "tested and measured"), ("no", "")])
     for share in SHARES:
         yield _facet(share), f"× dense at {share_label(share)}", _ranges()
     yield "kind", "Kind", words["kind"].terms

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.site import usage
-from tools.site.answers import Question, best
+from tools.site.answers import Question, first_ranking
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS
 from tools.site.markdown import rebase
@@ -51,7 +51,8 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 def best_method(atlas: Atlas) -> str:
     """Return the best one-shot method at 2:4; Wanda if none was measured."""
-    answers = best(Question("2:4", structured=False), atlas)
+    ranking = first_ranking(atlas)
+    answers = ranking.best(Question("2:4", structured=False)) if ranking else []
     return answers[0].method if answers else "wanda"
 
 

@@ -218,9 +218,6 @@ def test_a_claim_is_checked_against_the_mean_over_seeds_of_the_defaults(
         seeds[0], configuration=seeds[0].configuration | {"steps": 9}, changed=("steps",)
     )
     others = (other, recovered(seeds[0]))
-        changed(seeds[0], configuration={"steps": 9}, changed=("steps",)),
-        recovered(seeds[0]),
-    )
     assert check_claim(said, others).status == ""
     assert check_claim(said, (*others, *seeds)) == checked
 

@@ -171,3 +171,22 @@ def test_unmeasured_methods_show_their_facts(visit: Callable[..., Any]) -> None:
     assert row(page, "Method", "Removes") == ["weights", "blocks"]
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert visitor.complaints == []
+
+
+@pytest.mark.browser
+def test_unknown_names_do_not_take_a_place(visit: Callable[..., Any]) -> None:
+    page = visit().open("leaderboard.html?compare=a,b,c,d,wanda,flap")
+    assert heads(page) == ["Wanda", "FLAP"]
+    expect(page.get_by_label("Compare SparseGPT").first).to_be_enabled()
+
+
+@pytest.mark.browser
+def test_the_box_of_a_method_keeps_the_focus(visit: Callable[..., Any]) -> None:
+    page = visit().open("leaderboard.html")
+    box = page.get_by_label("Compare SparseGPT").first
+    for checked in (True, False):
+        box.focus()
+        page.keyboard.press("Space")
+        ready(page)
+        expect(box).to_be_checked(checked=checked)
+        expect(box).to_be_focused()

@@ -553,3 +553,15 @@ def test_a_thousand_rows_are_shown_on_request_and_saved_without_formulas(
     page.get_by_role("button", name="Show all 1000").click()
     assert len(shown(page)) == 1000
     expect(page.get_by_role("button", name="Show all")).to_be_hidden()
+
+
+def test_a_copy_without_a_clipboard_is_reported(visit: Callable[..., Any]) -> None:
+    visitor = visit()
+    # As on a page without HTTPS.
+    visitor.page.add_init_script(
+        "Object.defineProperty(navigator, 'clipboard', {value: undefined})"
+    )
+    page = visitor.open("catalog.html")
+    button = page.get_by_role("button", name="Copy BibTeX of").first
+    button.click()
+    expect(button).to_have_text("Not copied")

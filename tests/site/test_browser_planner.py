@@ -92,3 +92,30 @@ def test_the_formula_is_shown_without_javascript(visit: Callable[..., Any], home
     expect(page.locator("noscript p")).to_contain_text("Planning a run needs JavaScript")
     page.locator("#estimate summary").click()
     expect(page.get_by_role("row", name="calibration activations n t d b")).to_be_visible()
+
+
+def test_an_invalid_number_hides_the_plan_and_says_what_is_possible(
+    visit: Callable[..., Any], home: str
+) -> None:
+    page = visit(home=home).open("choose.html?hours=1")
+    assert shown(page)
+    memory = page.get_by_label("Device memory, GB")
+    memory.fill("-3")
+    state = page.get_by_role("form", name="Plan a run").get_by_role("status")
+    expect(state).to_contain_text("Device memory, GB: enter a number from 0.5 to 10000")
+    expect(page.locator("#atlas-planned")).to_have_text("–")
+    expect(page.locator("#atlas-plans")).not_to_be_visible()
+    expect(page.locator(".atlas-unplanned")).not_to_be_visible()
+    memory.fill("24")
+    expect(state).not_to_contain_text("enter a number")
+    expect(page.locator("#atlas-plans")).to_be_visible()
+
+
+def test_methods_are_listed_by_class_with_their_notes(visit: Callable[..., Any], home: str) -> None:
+    page = visit(home=home).open("choose.html?model=1&removes=units&hours=100&share=20")
+    rows = shown(page)
+    order = list(rows)
+    assert rows["adaptpruner"]["note"].startswith("trained while pruning")
+    assert order.index("sobp") < order.index("adaptpruner")
+    reasons = excluded(page)
+    assert reasons["sleb"].startswith("not measured with the protocol smol")

@@ -287,7 +287,7 @@ class Cost:
     def phases(self) -> list[list[Term]]:
         """Memory beside the weights in the phases of a run; the peak is that of the largest."""
         phases = [
-            [Term("scores", DEVICE, 20, "dc"), *self._forward(), *self._rebuilt()],
+            [Term("scores", DEVICE, 24, "dc"), *self._forward(), *self._rebuilt()],
         ]
         if self.uses("backwalk") and self.needs in ("gradient", "training"):
             phases.append(BACKWARD)

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page
 
 from tests.site.visiting import copied, ready, until
 from tools.catalog.exports.bibtex import bibtex, keys
-from tools.site.answers import Question, best, first_ranking
+from tools.site.answers import Question, first_ranking
 from tools.site.atlas import Atlas
 from tools.site.formatting import number
 from tools.site.pages import catalog
@@ -188,7 +188,9 @@ def test_best_structured_method_without_retraining_at_a_fifth(
     task: Callable[..., Task], real: Atlas, real_site: str
 ) -> None:
     one = task(home=real_site)
-    answers = [answer for answer in best(Question("20", structured=True), real) if answer.rank]
+    ranking = first_ranking(real)
+    assert ranking is not None
+    answers = [each for each in ranking.best(Question("20", structured=True)) if each.rank]
     panel = one.page.locator(".atlas-panels section").first
     shown = panel.locator("li").first.inner_text().split()
     assert shown == [str(answers[0].rank), real.names[answers[0].method], number(answers[0].ratio)]

@@ -104,7 +104,8 @@ def test_a_row_without_a_line_is_an_error(repository: Path) -> None:
     wanda = atlas.methods["wanda"]
     changed = replace(wanda, readme=wanda.readme.replace(".masked_fill_", ".gone_"))
     with pytest.raises(
-        BadInput, match=r"wanda/README.md, In the code: wanda.py .* `linear.weight.gone_\(gone, 0"
+        BadInput,
+        match=r"wanda/README.md, In the code: wanda.py .* `linear.weight.gone_\(removed, 0",
     ):
         dict(paper.pages(replace(atlas, methods={**atlas.methods, "wanda": changed})))
 

@@ -104,7 +104,7 @@ class ATP(UnitMethod):
         return (int(patterns.costs.sum()) - least) / everything
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Also check that the domain has two windows, that no part is empty, and for `peft`."""
+        """Also check that `peft` is installed, the domain has two windows, and no part is empty."""
         super().check(model, calibration)
         if not all(b.attention.kv_heads and b.feed_forward.channels for b in model.blocks):
             raise BadInput(

@@ -133,7 +133,7 @@ class DispLLM(UnitMethod):
         with gated(model, *VECTORS) as gates:
 
             def loss(ids: Tensor) -> Tensor:
-                drawn = logits(self.temperature)  # [units], 0 or 1
+                drawn = logits.draw(self.temperature)  # [units], 0 or 1
                 gates.values = on_both_branches(drawn, budget)
                 left = budget.kept(_rows(drawn.split(budget.counts)))
                 return next_token_loss(model, ids) + self.strength * off_budget(left, target)

@@ -36,7 +36,7 @@ class Logits(nn.Module):
         """Return the vectors without the offset that keeps gates open at the start."""
         return self.source() if isinstance(self.source, HyperNetwork) else list(self.source)
 
-    def forward(self, temperature: float) -> Tensor:
+    def draw(self, temperature: float) -> Tensor:
         """Draw all gates, `[units]`; parts that share a vector also share its draw."""
         vectors = self.own()
         drawn = reinmax(torch.cat(vectors) + OPEN, temperature).split([len(v) for v in vectors])

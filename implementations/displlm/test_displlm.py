@@ -170,7 +170,7 @@ def test_most_gates_are_open_initially():
     torch.manual_seed(0)
     assert torch.sigmoid(torch.tensor(OPEN)) == pytest.approx(0.953, abs=1e-3)
     sizes = [[32, 32, 32, 48, 32]] * 4
-    assert float(Logits(sizes, True, None)(1.0).detach().mean()) > 0.93
+    assert float(Logits(sizes, True, None).draw(1.0).detach().mean()) > 0.93
     assert not torch.cat(Logits(sizes, False, None).own()).any()  # OPEN is added
 
 

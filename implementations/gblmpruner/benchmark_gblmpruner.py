@@ -11,10 +11,9 @@ from typing import Literal
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from implementations.gblmpruner.gblmpruner import GBLMPruner, scores
-from implementations.harness import ColumnNorm, gradient_norms, load_model, walk
+from implementations.harness import ColumnNorm, gradient_norms, load_model, norms_on_host, walk
 from implementations.harness.data.samples import prepare
 
 Norm = Literal["l1", "l2"]
@@ -27,12 +26,7 @@ def main() -> None:
     """Print the share of the removed weights that Wanda keeps, and the size of the new term."""
     model, method = load_model("smollm2-135m"), GBLMPruner()
     calibration = prepare("quick", model).calibration
-    gradients: dict[tuple[Norm, int, str], Tensor] = {
-        (norm, block.index, role): gradient
-        for norm in NORMS
-        for block, found in gradient_norms(model, calibration, norm)
-        for role, gradient in found.items()
-    }
+    gradients = {n: norms_on_host(gradient_norms(model, calibration, n)) for n in NORMS}
     counts: Counter[str] = Counter()
     terms: dict[str, list[float]] = defaultdict(list)  # medians of a layer, by role
     for block in walk(model, calibration, edits=False):
@@ -42,10 +36,10 @@ def main() -> None:
             wanda = method.choose(scores(W, norms, torch.zeros_like(W)))
             counts["removed"] += int(wanda.sum())
             for alpha, norm in VARIANTS:
-                G = alpha * gradients[norm, block.index, role]
+                G = alpha * gradients[norm][block.index][role]
                 chosen = method.choose(scores(W, norms, G))
                 counts[f"alpha={alpha:g}, norm={norm}"] += int((chosen & ~wanda).sum())
-            G = method.alpha * gradients["l1", block.index, role]
+            G = method.alpha * gradients["l1"][block.index][role]
             terms[role].append(float((G / norms).median()))
             default = scores(W, norms, G)
             later = method.choose(default.flip(1)).flip(1)  # of tied weights, the later ones

@@ -16,6 +16,7 @@ from implementations.harness import (
     Tokens,
     WeightMethod,
     gradient_norms,
+    norms_on_host,
     walk,
 )
 
@@ -42,10 +43,7 @@ class GBLMPruner(WeightMethod):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         """Compute all gradients of the dense model, then prune the blocks in order."""
-        gradients = {
-            block.index: {role: norm.cpu() for role, norm in norms.items()}
-            for block, norms in gradient_norms(model, calibration, self.norm)
-        }
+        gradients = norms_on_host(gradient_norms(model, calibration, self.norm))
         samples = len(calibration.ids)
         for block in walk(model, calibration):
             seen = block.observe(ColumnNorm)  # layers still dense, earlier blocks pruned

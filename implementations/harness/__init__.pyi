@@ -101,6 +101,7 @@ from .prune.search import Candidates as Candidates, random_search as random_sear
 from .prune.solvers import factored as factored, sparse_solve as sparse_solve
 from .prune.taylor import (
     gradient_norms as gradient_norms,
+    norms_on_host as norms_on_host,
     saliences as saliences,
     vector_scores as vector_scores,
 )

@@ -86,10 +86,9 @@ def outlier_percentage(scores: list[Tensor], times: float) -> float:
 def layer_shares(outliers: Tensor, sparsity: float, spread: float) -> Tensor:
     """Return the share of weights to remove from each block, `[blocks]`.
 
-    Their mean is `sparsity` unless some are clipped.
-
     Blocks with a higher percentage of `outliers [blocks]` get a smaller share. Shares differ by at
-    most `2 * spread`; they are equal if all percentages are. They are clipped to between 0 and 1.
+    most `2 * spread`; they are equal if all percentages are. They are clipped to between 0 and 1;
+    unless that happens, their mean is `sparsity`.
     """
     width = outliers.max() - outliers.min()
     if width == 0:

@@ -156,7 +156,8 @@ class PBS2P(WeightMethod):
         leaving = self.grouped - keep
         for count in [1] * leaving if self.stepwise else [leaving]:
             now = torch.where(removed, 0, alpha * B + mu)
-            left = (increases(W, now, S) if costs is None else costs).masked_fill(removed, math.inf)
+            scores = increases(W, now, S) if costs is None else costs
+            left = scores.masked_fill(removed, math.inf)
             removed = removed | smallest(left.unflatten(1, (-1, self.grouped)), count).flatten(1)
             if self.refresh:
                 B = signs(W - mu)

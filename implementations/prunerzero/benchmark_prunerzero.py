@@ -10,9 +10,8 @@ from typing import Literal
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
-from implementations.harness import ColumnNorm, gradient_norms, load_model, walk
+from implementations.harness import ColumnNorm, gradient_norms, load_model, norms_on_host, walk
 from implementations.harness.data.samples import prepare
 from implementations.prunerzero.formula import parse_formula
 from implementations.prunerzero.prunerzero import RELEASED, PrunerZero
@@ -32,12 +31,7 @@ def main() -> None:
     """Print the share of the weights removed by the released formula that others keep."""
     model, method = load_model("smollm2-135m"), PrunerZero()
     calibration = prepare("quick", model).calibration
-    gradients: dict[tuple[Norm, int, str], Tensor] = {
-        (norm, block.index, role): gradient
-        for norm in NORMS
-        for block, found in gradient_norms(model, calibration, norm)
-        for role, gradient in found.items()
-    }
+    gradients = {n: norms_on_host(gradient_norms(model, calibration, n)) for n in NORMS}
     counts: Counter[str] = Counter()
     for block in walk(model, calibration, edits=False):
         seen = block.observe(ColumnNorm)
@@ -46,7 +40,7 @@ def main() -> None:
                 "W": linear.weight.abs().float(),
                 "X": seen[role].squares[None] / len(calibration.ids),
             }
-            by_norm = {n: values | {"G": gradients[n, block.index, role]} for n in NORMS}
+            by_norm = {n: values | {"G": gradients[n][block.index][role]} for n in NORMS}
             released = parse_formula(RELEASED)(by_norm["l2"])
             removed = method.choose(released)
             counts["removed"] += int(removed.sum())

@@ -22,6 +22,7 @@ from implementations.harness import (
     Tokens,
     WeightMethod,
     gradient_norms,
+    norms_on_host,
     walk,
 )
 from implementations.prunerzero.formula import Formula, parse_formula
@@ -61,7 +62,7 @@ class PrunerZero(WeightMethod):
             for block, G in gradients:
                 self.prune_block(block, formula, G, {})
             return
-        stored = {block.index: {role: g.cpu() for role, g in G.items()} for block, G in gradients}
+        stored = norms_on_host(gradients)
         for walked in walk(model, calibration):
             seen = walked.observe(ColumnNorm)  # layers still dense, earlier blocks pruned
             X = {role: norm.squares[None] / len(calibration.ids) for role, norm in seen.items()}

@@ -86,8 +86,7 @@ class TwoSSP(UnitMethod):
         probes = next(calibration.chunks(self.probes))
         dropped: list[int] = []
         for _ in track(range(attentions), "dropping attentions"):
-            left = [i for i in with_attention(model) if i not in dropped]
-            dropped.append(least_missed(model, left, probes))
+            dropped.append(least_missed(model, with_attention(model), probes))
             with model.opened(model.blocks[dropped[-1]]) as block:
                 keep_units(block, "sublayers", [1])  # the feed-forward part
         return {
@@ -107,11 +106,11 @@ class TwoSSP(UnitMethod):
         if not 0 <= count <= most:
             raise BadInput(f"`attentions` must be between 0 and {most}, got {count}")
         room = sizes.blocks * sizes.feed_forward
-        dropped = count * sizes.attention * sizes.blocks / max(most, 1)
+        dropped = count / max(most, 1) * sizes.blocks * sizes.attention  # weights
         left = self.sparsity * sizes.all - dropped  # for the channels
         if max(-left, left - room) > self.unit(model) / 2:
             raise BadInput(
-                f"`sparsity` {self.sparsity:g} cannot be met: {count} of {sizes.blocks} attentions "
+                f"`sparsity` {self.sparsity:g} cannot be met: {count} of {most} attentions "
                 f"are {dropped / sizes.all:.3g} of the weights and all channels "
                 f"{room / sizes.all:.3g}; set `attentions` or use another sparsity"
             )
@@ -137,7 +136,7 @@ def sizes_of(model: LanguageModel) -> Sizes:
 
 
 def with_attention(model: LanguageModel) -> list[int]:
-    """List the blocks whose attention was not removed before."""
+    """List the blocks that have an attention."""
     return [block.index for block in model.blocks if block.attention.kv_heads]
 
 
@@ -156,9 +155,7 @@ def least_missed(model: LanguageModel, left: list[int], probes: Tokens) -> int:
     """
     loss = Candidates(model, lambda: perplexity(model, probes).value, "sublayers")
     for index in track(left, "trying attentions"):
-        removed = torch.zeros(
-            len(model.blocks), 2, dtype=torch.bool
-        )  # attention, feed-forward part
+        removed = torch.zeros(len(model.blocks), 2, dtype=torch.bool)  # [blocks, attention or MLP]
         removed[index, 0] = True
         loss(removed.flatten())
     assert loss.best is not None

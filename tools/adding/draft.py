@@ -105,6 +105,11 @@ class Draft:
             self.drop(loc[:-1])
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether it is a baseline, which has no paper."""
+        return bool(self.value("kind") == "baseline")
+
+    @property
     def prunes(self) -> bool:
         """Whether the paper needs a taxonomy; true if its kind is unknown."""
         return self.data.get("kind", "method") in PRUNES
@@ -128,7 +133,7 @@ class Draft:
     def missing(self) -> Iterator[Field]:
         """Yield the required facts that are missing; `arxiv` stands for any identifier."""
         required = [*CORE, *(TAXONOMY if self.prunes else ())]
-        if self.data.get("kind") == "baseline":
+        if self.is_baseline:
             required.remove("tagline")
         yield from (FIELDS[flag] for flag in required if self.value(flag) is None)
         if not self.has_place:

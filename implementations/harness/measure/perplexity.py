@@ -27,7 +27,7 @@ from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 
 CHUNK = 2**20  # logits converted to fp64 at a time: 8 MB, which fits into a processor's cache
-PIECE = 2**24  # maximum number of logits in memory (64 MB in fp32); fewer slow down the head
+PIECE = 2**24  # maximum number of logits in memory: 64 MB in fp32; less makes the head slower
 
 
 @dataclass(frozen=True)

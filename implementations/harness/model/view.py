@@ -470,6 +470,7 @@ def preserved(model: LanguageModel) -> Iterator[None]:
             if parameter is not None:
                 parameter.requires_grad_(needed)
                 kind = parameter.shape, parameter.dtype
-                parameter.grad = None if grad is None or (grad.shape, grad.dtype) != kind else grad
+                fits = grad is not None and (grad.shape, grad.dtype) == kind
+                parameter.grad = grad if fits else None
         if use_cache is not None:
             hf.config.use_cache = use_cache

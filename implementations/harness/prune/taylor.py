@@ -8,7 +8,7 @@ in which saliences of opposite sign cancel, or weight by weight.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -34,6 +34,13 @@ def gradient_norms(
         means = block.absolutes if first else block.squares
         totals = {role: samples * mean for role, mean in means.items()}
         yield block, totals if first else {role: total.sqrt() for role, total in totals.items()}
+
+
+def norms_on_host(
+    norms: Iterable[tuple[Block, dict[str, Tensor]]],
+) -> dict[int, dict[str, Tensor]]:
+    """Run through `gradient_norms` and keep the norms of all blocks on the host, by index."""
+    return {block.index: {role: norm.cpu() for role, norm in own.items()} for block, own in norms}
 
 
 def saliences(

@@ -427,7 +427,8 @@ def walk(
         for block in track(blocks, "walking the blocks"):
             trim_memory()
             index, module, accelerator = block.index, block.module, model.accelerator
-            spent = model.restored(block) if edits and resumes and not beside else None
+            continues = edits and resumes and not beside
+            spent = model.restored(block) if continues else None
             if spent is not None:
                 journal().saved += spent
                 with model.opened(block), on_device_read_only(module, accelerator):

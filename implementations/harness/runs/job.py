@@ -73,9 +73,9 @@ class Job(NamedTuple):
 
         It has the same fine-tuning. A teacher has none, because it would not change.
         """
-        if self.recovery is None or self.recovery.has_teacher:
-            return DENSE_JOB
-        return Job(None, self.seed, self.recovery)
+        if self.recovery and not self.recovery.has_teacher:
+            return Job(None, self.seed, self.recovery)
+        return DENSE_JOB
 
     @property
     def configuration(self) -> dict[str, Any]:

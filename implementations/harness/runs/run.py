@@ -96,8 +96,9 @@ def run(
     samples = bench.prepare(job, saves=checkpoint is not None)
     check_shareable(job, samples, setup)
     if checkpoint is not None:
-        there = [] if work is None else finished_files(work)  # become part of the checkpoint
-        needed = bench.footprint.bytes - sum(file.stat().st_size for file in there)
+        needed = bench.footprint.bytes
+        if work is not None:  # finished blocks become part of the checkpoint
+            needed -= sum(file.stat().st_size for file in finished_files(work))
         check_space("--save", checkpoint, needed)
     elif setup.stream and job.method is not None:
         check_space("--runs", runs, bench.footprint.bytes)

@@ -127,7 +127,7 @@ def make_pruner(
     own = replace(
         setup,
         device=device_of(device, number),
-        accelerator=None if accelerator is None else device_of(accelerator, number),
+        accelerator=accelerator and device_of(accelerator, number),
     )
     return Pruner(Workbench(own), dense, runs)
 

@@ -147,9 +147,11 @@ def repeat(
 
 def check_file(record: Record) -> None:
     """Raise `BadInput` if the method's file, which would be imported, is not the recorded one."""
-    source = record.external and record.external.source
-    reference = source and parse_reference(source)
-    if not (source and reference and reference.file):
+    if record.external is None:
+        return
+    source = record.external.source
+    reference = parse_reference(source)
+    if reference is None or not reference.file:
         return
     check_name(source)
     if file_of(reference.file, source) != record.external:

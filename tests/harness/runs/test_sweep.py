@@ -172,14 +172,14 @@ def test_missing_ray_error_names_the_extra(setup, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "accelerator", "expected"),
+    ("device", "accelerator", "expected", "on_ray"),
     [
-        ("cpu", None, ("cpu", None)),
-        ("cuda", None, ("cuda:1", None)),
-        ("cpu", "cuda", ("cpu", "cuda:1")),
+        ("cpu", None, ("cpu", None), 0),
+        ("cuda", None, ("cuda:1", None), 1),
+        ("cpu", "cuda", ("cpu", "cuda:1"), 1),
     ],
 )
-def test_each_worker_has_an_accelerator(setup, monkeypatch, device, accelerator, expected):
+def test_each_worker_has_an_accelerator(setup, monkeypatch, device, accelerator, expected, on_ray):
     asked = replace(setup, device=device, accelerator=accelerator)
     monkeypatch.setattr(sweeping, "parse_device", torch.device)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
@@ -191,4 +191,4 @@ def test_each_worker_has_an_accelerator(setup, monkeypatch, device, accelerator,
         workers, "on_ray", lambda *_, accelerators: reserved.append(accelerators) or ()
     )
     sweeping._execute([], asked, {}, Path("runs"), None, 4, ray=True)
-    assert reserved == [0 if device == "cpu" and accelerator is None else 1]
+    assert reserved == [on_ray]

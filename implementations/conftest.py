@@ -124,7 +124,7 @@ def check_resumed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
             calls.append(arguments)
             return function(*arguments)
 
-        whole, told = run()
+        whole, expected = run()
         monkeypatch.setattr(owner, name, dying)
         with pytest.raises(Killed), open_journal(tmp_path / ".one"):
             run()
@@ -134,7 +134,7 @@ def check_resumed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
             again, outcome = run()
         monkeypatch.setattr(owner, name, function)
         assert same(again, whole)
-        assert (outcome.details, outcome.course) == (told.details, told.course)
+        assert (outcome.details, outcome.course) == (expected.details, expected.course)
         assert not list(tmp_path.iterdir())
         return calls
 

@@ -113,10 +113,10 @@ class AdaptPruner(UnitMethod):
             steps.append(self.narrow(model, calibration, dense - asked * (stage + 1) / rounds))
             if plans:
                 losses += self.train(model, calibration.training, plans[stage])
-        told: dict[str, Any] = widths_left(model) | {"pruning_steps": steps}
+        details: dict[str, Any] = widths_left(model) | {"pruning_steps": steps}
         if plans:
-            told["course"] = course(losses, calibration.training, self.batch)
-        return told
+            details["course"] = course(losses, calibration.training, self.batch)
+        return details
 
     def narrow(self, model: LanguageModel, calibration: Tokens, goal: float) -> int:
         """Prune step by step until `goal` weights remain; return the number of steps.

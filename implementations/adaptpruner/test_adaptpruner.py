@@ -55,13 +55,13 @@ def cuts(monkeypatch) -> list[list[list[int]]]:
     """Record the removed units, `[steps][blocks][kinds]`, and remove the first ones."""
     found: list[list[list[int]]] = []
 
-    def told(self, model, samples, lost):
+    def recorded(self, model, samples, lost):
         found.append(lost.tolist())
         for block, (groups, channels) in zip(model.blocks, found[-1], strict=True):
             keep_kv_groups(block.attention, range(groups, block.attention.kv_heads))
             keep_channels(block.feed_forward, range(channels, block.feed_forward.channels))
 
-    monkeypatch.setattr(AdaptPruner, "cut", told)
+    monkeypatch.setattr(AdaptPruner, "cut", recorded)
     return found
 
 
@@ -324,7 +324,7 @@ def test_goals_fall_evenly_and_training_follows_each(story):
 
 def test_one_stage_prunes_once_and_zero_stages_do_not_train(story):
     trained(stages=1).apply(wide(), CALIBRATION)
-    assert [type(told) for told in story] == [float, int]
+    assert [type(value) for value in story] == [float, int]
     story.clear()
     assert trained(stages=0).apply(wide(), CALIBRATION).course is None
     assert len(story) == 1

@@ -134,8 +134,8 @@ class ATP(UnitMethod):
                 after=stage.after,
                 state=stage.state,
             )
-            left_over = stage.patterns.shrink(model, stage.gone, float("inf"))
-        parts = stage.patterns.units(stage.gone)
+            left_over = stage.patterns.shrink(model, stage.removed, float("inf"))
+        parts = stage.patterns.units(stage.removed)
         kept: dict[str, list[int]] = {kind: [] for kind in KINDS}
         for block in model.visit():
             for kind in KINDS:
@@ -165,12 +165,12 @@ class Stage:
         self.patterns = Patterns(model)
         self.network = DecisionNetwork(self.patterns.sizes).to(model.device)
         self.target = 1 - method.rate(model)
-        self.gone = torch.zeros(len(self.patterns.costs), dtype=torch.bool, device=model.device)
+        self.removed = torch.zeros(len(self.patterns.costs), dtype=torch.bool, device=model.device)
         """Patterns that this step removes, boolean `[patterns]`."""
         self.done = torch.zeros((), dtype=torch.int64)
         self.open = torch.ones(())
         """Share of the prunable weights that the last draw before the final decision kept."""
-        self.state = {"gone": self.gone, "done": self.done, "open": self.open}
+        self.state = {"removed": self.removed, "done": self.done, "open": self.open}
         self.deciding = max(round(method.deciding * method.steps), 1)
         """Number of steps in which decisions change."""
 
@@ -181,10 +181,10 @@ class Stage:
             total = total + self.decision_loss(step)
             with torch.no_grad(), rest(self.network):
                 # Drawn once, so that factors are trained and shrunk under the same decisions.
-                self.gone.copy_(soft_gates(self.network()) < 0.5)
+                self.removed.copy_(soft_gates(self.network()) < 0.5)
         if self.tunes(step):
             self.gates.values = None
-            with frozen_masked(self.patterns, self.gone):
+            with frozen_masked(self.patterns, self.removed):
                 total = total + next_token_loss(self.model, ids)
         return total
 
@@ -219,13 +219,13 @@ class Stage:
         self.done.fill_(step + 1)
         if step == self.deciding - 1:
             costs = self.patterns.costs
-            self.open.copy_(1 - (self.gone * costs).sum() / costs.sum())
+            self.open.copy_(1 - (self.removed * costs).sum() / costs.sum())
             with rest(self.network):
-                self.gone.copy_(decided(self.patterns, self.network(), 1 - self.target))
+                self.removed.copy_(decided(self.patterns, self.network(), 1 - self.target))
         if self.tunes(step):
             growth = math.expm1((step + 1) / method.steps) / math.expm1(1)  # from 0 to 1
             amount = method.shrinkage * growth * method.learning_rate
-            self.patterns.shrink(self.model, self.gone, amount)
+            self.patterns.shrink(self.model, self.removed, amount)
 
 
 @contextmanager

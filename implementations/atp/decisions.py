@@ -101,25 +101,25 @@ class Patterns:
             ]
         )
 
-    def units(self, gone: Tensor) -> Iterator[Tensor]:
-        """Yield a mask of the units that the patterns `gone` remove, by block and then by kind."""
-        for group, part in zip(self.groups, self.parts(gone), strict=True):
+    def units(self, removed: Tensor) -> Iterator[Tensor]:
+        """Yield a mask of the units in the patterns `removed`, by block and then by kind."""
+        for group, part in zip(self.groups, self.parts(removed), strict=True):
             yield part.repeat(group.units // max(group.size, 1))
 
-    def shrink(self, model: LanguageModel, gone: Tensor, amount: float) -> float:
-        """Shrink the factors of the patterns `gone` towards zero; return the largest norm before.
+    def shrink(self, model: LanguageModel, removed: Tensor, amount: float) -> float:
+        """Shrink the factors of patterns `removed` towards zero; return the largest norm before.
 
         The factors of a pattern form one group over all matrices. Its norm `n` becomes
         `max(n - t, 0)`, where `t` is `amount` times the share that this kind and block has among
         all removed patterns.
         """
         held = {id(one.weight): one for one in map(adapter, (x for _, _, x in model.linears()))}
-        largest, overall = 0.0, max(int(gone.sum()), 1)
-        for group, off in zip(self.groups, self.parts(gone), strict=True):
+        largest, overall = 0.0, max(int(removed.sum()), 1)
+        for group, off in zip(self.groups, self.parts(removed), strict=True):
             rows = []  # the factor entries of each unit, [units, width, rank]
             for linear, dim, places in group.cuts:
                 factors = held[id(linear.weight)]
-                rows.append((factors.B if dim == 0 else factors.A.T, places.to(gone.device)))
+                rows.append((factors.B if dim == 0 else factors.A.T, places.to(removed.device)))
             squares = sum(table[places].square().sum(dim=(1, 2)) for table, places in rows)
             assert isinstance(squares, Tensor)
             norms = squares.view(-1, group.size).sum(dim=0).sqrt()  # [patterns]
@@ -145,15 +145,15 @@ def decided(patterns: Patterns, logits: Tensor, share: float) -> Tensor:
 
 
 @contextmanager
-def frozen_masked(patterns: Patterns, gone: Tensor) -> Iterator[None]:
-    """Context manager that zeroes the frozen weights' outputs at `gone`, but not the factors'."""
+def frozen_masked(patterns: Patterns, removed: Tensor) -> Iterator[None]:
+    """Context manager that zeroes frozen weights' outputs at `removed`, but not the factors'."""
     with ExitStack() as changes:
-        for group, off in zip(patterns.groups, patterns.parts(gone), strict=True):
+        for group, off in zip(patterns.groups, patterns.parts(removed), strict=True):
             silent = off.repeat(group.units // max(group.size, 1))  # [units]
             for linear, dim, places in group.cuts:
                 if dim == 0 and bool(off.any()):
-                    rows = torch.zeros(linear.out_features, dtype=torch.bool, device=gone.device)
-                    rows[places[silent.cpu()].flatten().to(gone.device)] = True
+                    rows = torch.zeros(linear.out_features, dtype=torch.bool, device=removed.device)
+                    rows[places[silent.cpu()].flatten().to(removed.device)] = True
                     changes.callback(_silenced(linear, rows))
         yield
 

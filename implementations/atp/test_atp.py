@@ -69,9 +69,9 @@ def test_removes_a_pattern_from_all_heads_of_a_block(family: str):
     size = model.blocks[0].attention.head_size
     assert patterns.sizes == [[size // 2, size, 48]] * 2
     assert int(patterns.costs.sum()) == sum(x.weight.numel() for _, _, x in model.linears())
-    gone = torch.zeros(len(patterns.costs), dtype=torch.bool)
-    gone[1] = gone[size // 2 + 3] = True
-    pairs, values, channels = list(patterns.units(gone))[:3]
+    removed = torch.zeros(len(patterns.costs), dtype=torch.bool)
+    removed[1] = removed[size // 2 + 3] = True
+    pairs, values, channels = list(patterns.units(removed))[:3]
     assert pairs.view(heads, -1).nonzero()[:, 1].tolist() == [1] * heads
     assert values.view(heads, -1).nonzero()[:, 1].tolist() == [3] * heads
     assert not bool(channels.any())
@@ -81,9 +81,9 @@ def test_removes_a_pattern_from_all_heads_of_a_block(family: str):
 def test_masks_affect_frozen_weights_but_not_factors(family: str):
     model = tiny_model(family)
     patterns = Patterns(model)
-    gone = some(patterns)
+    removed = some(patterns)
     block = model.blocks[1]
-    rows = {"k": list(patterns.units(gone))[3], "up": list(patterns.units(gone))[5]}
+    rows = {"k": list(patterns.units(removed))[3], "up": list(patterns.units(removed))[5]}
     x = torch.randn(2, 5, 32)
     frozen = {role: block.linears()[role] for role in rows}
     half, size = block.attention.head_size // 2, block.attention.head_size
@@ -97,7 +97,7 @@ def test_masks_affect_frozen_weights_but_not_factors(family: str):
             with_factors = block.linears()[role]
             one = adapter(with_factors)
             added = x @ one.A.T @ one.B.T
-            with frozen_masked(patterns, gone):
+            with frozen_masked(patterns, removed):
                 seen = with_factors(x)
             torch.testing.assert_close(seen[..., off], added[..., off], rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(
@@ -109,17 +109,17 @@ def test_masks_affect_frozen_weights_but_not_factors(family: str):
 def test_tuning_deciding_and_slicing_agree_with_zero_factors(family: str):
     model = tiny_model(family)
     patterns = Patterns(model)
-    gone = some(patterns)
+    removed = some(patterns)
     with low_rank(model, 2, 1.0) as factors, gated(model, *KINDS) as gates:
         stirred(model, factors)
         before = copy.deepcopy([factor.detach() for factor in factors])
-        assert patterns.shrink(model, gone, float("inf")) > 0.1
+        assert patterns.shrink(model, removed, float("inf")) > 0.1
         assert any(not torch.equal(a, b) for a, b in zip(before, factors, strict=True))
-        with frozen_masked(patterns, gone):
+        with frozen_masked(patterns, removed):
             tuned = logits(model)
-        gates.values = patterns.spread((~gone).float())
+        gates.values = patterns.spread((~removed).float())
         judged = logits(model)
-    parts = patterns.units(gone)
+    parts = patterns.units(removed)
     for block in model.blocks:
         for kind in KINDS:
             keep_units(block, kind, ~next(parts))
@@ -140,9 +140,9 @@ def test_a_channel_is_gated_on_both_branches():
 def test_group_lasso_by_hand():
     model = tiny_model(blocks=1)
     patterns = Patterns(model)
-    gone = torch.zeros(len(patterns.costs), dtype=torch.bool)
-    gone[-48:-44] = True  # four channels, and one dimension of the values
-    gone[4] = True
+    removed = torch.zeros(len(patterns.costs), dtype=torch.bool)
+    removed[-48:-44] = True  # four channels, and one dimension of the values
+    removed[4] = True
     with low_rank(model, 2, 1.0) as factors:
         stirred(model, factors)
         roles = model.blocks[0].linears()
@@ -150,7 +150,7 @@ def test_group_lasso_by_hand():
         value, out = adapter(roles["v"]), adapter(roles["o"])
         before = copy.deepcopy((gate.B.data, up.B.data, down.A.data, value.B.data, out.A.data))
         norm = torch.cat([before[0][0], before[1][0], before[2][:, 0]]).norm()
-        patterns.shrink(model, gone, 0.2)
+        patterns.shrink(model, removed, 0.2)
         # Four of the five that go are channels.
         kept = float((norm - 0.2 * 4 / 5) / norm)
         torch.testing.assert_close(gate.B[0], kept * before[0][0])
@@ -164,10 +164,10 @@ def test_group_lasso_by_hand():
         torch.testing.assert_close(value.B[rows], kept * before[3][rows])
         torch.testing.assert_close(out.A[:, columns], kept * before[4][:, columns])
         assert torch.equal(value.B[1:8], before[3][1:8])
-        largest = patterns.shrink(model, gone, 1e3)
+        largest = patterns.shrink(model, removed, 1e3)
         assert largest > 0.1
         assert not bool(gate.B[:4].any())
-        assert patterns.shrink(model, gone, 0.0) == 0
+        assert patterns.shrink(model, removed, 0.0) == 0
 
 
 # Decisions
@@ -272,7 +272,7 @@ def test_decisions_are_drawn_with_noise_and_without_dropout_and_mask_frozen_weig
         decision = stage.decision_loss
         drawn = []
 
-        def told(step: int) -> Tensor:
+        def given_loss(step: int) -> Tensor:
             value = decision(step)
             drawn.append(float(value))
             stage.network.eval()
@@ -282,12 +282,12 @@ def test_decisions_are_drawn_with_noise_and_without_dropout_and_mask_frozen_weig
             torch.manual_seed(1)
             return value
 
-        stage.decision_loss = told  # type: ignore[method-assign]
+        stage.decision_loss = given_loss  # type: ignore[method-assign]
         total = stage.loss(ids)
-        assert torch.equal(stage.gone, drawn[1])
-        assert int(stage.gone.sum()) > 0
+        assert torch.equal(stage.removed, drawn[1])
+        assert int(stage.removed.sum()) > 0
         stage.gates.values = None
-        with frozen_masked(stage.patterns, stage.gone):
+        with frozen_masked(stage.patterns, stage.removed):
             assert float(total) - drawn[0] == pytest.approx(
                 float(next_token_loss(model, ids)), rel=1e-4
             )
@@ -299,12 +299,14 @@ def test_regularisation_grows_and_uses_the_current_decisions(monkeypatch):
     stage = staged(tiny_model(), steps=4, learning_rate=0.01, shrinkage=3.0)
     pulls: list[tuple[Tensor, float]] = []
     monkeypatch.setattr(
-        Patterns, "shrink", lambda self, model, gone, amount: pulls.append((gone.clone(), amount))
+        Patterns,
+        "shrink",
+        lambda self, model, removed, amount: pulls.append((removed.clone(), amount)),
     )
     with low_rank(stage.model, 2, 1.0) as stage.factors, gated(stage.model, *KINDS) as stage.gates:
         for step in range(4):
             stage.loss(random_tokens().ids)
-            drawn = stage.gone.clone()
+            drawn = stage.removed.clone()
             stage.after(step)
             if step != stage.deciding - 1:
                 assert torch.equal(pulls[-1][0], drawn)
@@ -319,15 +321,15 @@ def test_both_losses_of_a_step_use_one_decision():
         masks = []
         for step in range(10):
             stage.loss(random_tokens().ids)
-            drawn = stage.gone.clone()
+            drawn = stage.removed.clone()
             if step != stage.deciding - 1:
                 stage.after(step)
-                assert torch.equal(stage.gone, drawn)
+                assert torch.equal(stage.removed, drawn)
             else:
                 stage.after(step)  # what comes now is final
-                share = (stage.gone * stage.patterns.costs).sum() / stage.patterns.costs.sum()
+                share = (stage.removed * stage.patterns.costs).sum() / stage.patterns.costs.sum()
                 assert float(share) == pytest.approx(0.3, abs=0.02)
-            masks.append(stage.gone.clone())
+            masks.append(stage.removed.clone())
     changing = [not torch.equal(a, b) for a, b in itertools.pairwise(masks)]
     assert any(changing[: stage.deciding - 1])
     assert not any(changing[stage.deciding - 1 :])
@@ -371,9 +373,9 @@ def test_decisions_use_a_share_of_general_text():
             return super().batches(size, start)
 
     for name in ("general", "held_out"):
-        told = Told(random_tokens(4))
-        object.__setattr__(told, "name", name)
-        setattr(stage, name, told)
+        recorded = Told(random_tokens(4))
+        object.__setattr__(recorded, "name", name)
+        setattr(stage, name, recorded)
     model = stage.model
     with low_rank(model, 2, 1.0) as stage.factors, gated(model, *KINDS) as stage.gates:
         for step in range(8):
@@ -384,8 +386,8 @@ def test_decisions_use_a_share_of_general_text():
 def test_keeps_the_highest_unit_of_each_kind():
     patterns = Patterns(tiny_model())
     scores = torch.arange(float(len(patterns.costs)))
-    gone = decided(patterns, scores, ATP().reach(tiny_model()))
-    assert [int((~part).sum()) for part in patterns.parts(gone)] == [1] * 6
+    removed = decided(patterns, scores, ATP().reach(tiny_model()))
+    assert [int((~part).sum()) for part in patterns.parts(removed)] == [1] * 6
     assert float((decided(patterns, scores, 0.5) * patterns.costs).sum()) == pytest.approx(
         0.5 * float(patterns.costs.sum()), rel=0.03
     )
@@ -410,8 +412,8 @@ def test_two_stages_do_not_train_factors_during_decisions():
 
 def test_removed_units_were_already_masked():
     given = calibration_for(ATP)
-    told = small(steps=12, learning_rate=0.01).apply(tiny_model(), given).details
-    assert told["factors_left_over"] == 0
+    details = small(steps=12, learning_rate=0.01).apply(tiny_model(), given).details
+    assert details["factors_left_over"] == 0
     loose = small(steps=12, learning_rate=0.01, shrinkage=0.0).apply(tiny_model(), given).details
     assert loose["factors_left_over"] > 1e-3
 
@@ -428,8 +430,8 @@ def test_on_real_blocks_decisions_beat_random_ones(first_blocks, monkeypatch):
 
     def left() -> float:
         model = copy.deepcopy(first_blocks.dense)
-        told = method.apply(model, first_blocks.short).details
-        assert told["factors_left_over"] == 0  # the removed factors were no longer in use
+        details = method.apply(model, first_blocks.short).details
+        assert details["factors_left_over"] == 0  # the removed factors were no longer in use
         return perplexity(model, first_blocks.ahead).value
 
     learned = left()

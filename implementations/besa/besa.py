@@ -103,8 +103,8 @@ class BESA(WeightMethod):
         """
         even = torch.ones(len(model.blocks))
         totals = [sum(lost.values()) for lost in self.counts(model, even)]
-        told: dict[str, list[Any]] = {"rates": [], "learned": []}
-        told |= {"error_before": [], "error_after": []}
+        details: dict[str, list[Any]] = {"rates": [], "learned": []}
+        details |= {"error_before": [], "error_after": []}
         samples = replace(calibration, batch_size=1)  # one per step
         for block in walk(model, samples, beside=self.inputs == "dense", resumes=False):
             layers = block.linears()
@@ -117,15 +117,15 @@ class BESA(WeightMethod):
                 role: layer.weight.masked_fill(self.choose(scores[role]), 0)
                 for role, layer in layers.items()
             }
-            told["error_before"].append(output_error(block, targets, uniform))
+            details["error_before"].append(output_error(block, targets, uniform))
             rates = {role: self.start(each) for role, each in scores.items()}
             if 0 < self.sparsity < 1:
                 self.learn(block, rates, targets)
-            told["learned"].append(float(block_rate(rates).detach()))
+            details["learned"].append(float(block_rate(rates).detach()))
             counts = self.prune_block(block, scores, rates, totals[block.index])
-            told["rates"].append({r: n / max(scores[r].numel(), 1) for r, n in counts.items()})
-            told["error_after"].append(output_error(block, targets, {}))
-        return told
+            details["rates"].append({r: n / max(scores[r].numel(), 1) for r, n in counts.items()})
+            details["error_after"].append(output_error(block, targets, {}))
+        return details
 
     def start(self, scores: Tensor) -> Rates:
         """Return the initial rates of a matrix with `scores [out, in]`."""

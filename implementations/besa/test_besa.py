@@ -162,10 +162,10 @@ def weights(model: LanguageModel) -> list[Tensor]:
 def test_without_learning_it_is_wanda(rates: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(BESA, "learn", lambda *_: None)
     dense, wanda = tiny_model(), tiny_model()
-    model, told = pruned(dense, rates=rates)
+    model, details = pruned(dense, rates=rates)
     get("wanda").configure(sparsity=0.5).apply(wanda, CALIBRATION)
     assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(wanda), strict=True))
-    assert told["error_before"] == told["error_after"]
+    assert details["error_before"] == details["error_after"]
 
 
 def test_without_learning_its_other_base_is_sparsegpt(monkeypatch: pytest.MonkeyPatch):
@@ -181,12 +181,12 @@ def test_without_learning_its_other_base_is_sparsegpt(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("optimiser", ["prodigy", "adamw"])
 def test_learning_lowers_the_error_of_the_blocks_and_keeps_the_weights(rates, optimiser):
     dense = tiny_model()
-    model, told = pruned(dense, rates=rates, optimiser=optimiser, learning_rate=0.2, epochs=10)
-    for before, after in zip(told["error_before"], told["error_after"], strict=True):
+    model, details = pruned(dense, rates=rates, optimiser=optimiser, learning_rate=0.2, epochs=10)
+    for before, after in zip(details["error_before"], details["error_after"], strict=True):
         assert after < 0.97 * before
     for old, new in zip(weights(dense), weights(model), strict=True):
         assert torch.equal(old[new != 0], new[new != 0])
-    for block, shares in zip(model.blocks, told["rates"], strict=True):
+    for block, shares in zip(model.blocks, details["rates"], strict=True):
         layers = block.linears()
         zeros = {role: int((layer.weight == 0).sum()) for role, layer in layers.items()}
         assert sum(zeros.values()) * 2 == sum(x.weight.numel() for x in layers.values())
@@ -228,11 +228,11 @@ def test_weights_without_effect_on_the_block_are_removed_first():
     dense = tiny_model(blocks=1)
     dense.blocks[0].feed_forward.down.weight *= 1e-3
     for rates in ("row", "matrix"):
-        _, told = pruned(dense, rates=rates, optimiser="adamw", learning_rate=0.1, epochs=20)
-        (shares,) = told["rates"]
+        _, details = pruned(dense, rates=rates, optimiser="adamw", learning_rate=0.1, epochs=20)
+        (shares,) = details["rates"]
         without = min(shares[role] for role in ("gate", "up"))
         assert without > 0.01 + max(shares[role] for role in ("q", "k", "v", "o"))
-        assert told["learned"][0] == pytest.approx(0.5, abs=0.02)
+        assert details["learned"][0] == pytest.approx(0.5, abs=0.02)
 
 
 @pytest.mark.parametrize("source", ["pruned", "dense"])
@@ -269,6 +269,6 @@ def test_refuses_rates_of_rows_for_sparsegpt():
 @pytest.mark.model
 def test_on_real_blocks_the_error_is_below_wandas(first_blocks: Any):
     model = copy.deepcopy(first_blocks.dense)
-    told = BESA(epochs=4).apply(model, first_blocks.short).details
-    for before, after in zip(told["error_before"], told["error_after"], strict=True):
+    details = BESA(epochs=4).apply(model, first_blocks.short).details
+    for before, after in zip(details["error_before"], details["error_after"], strict=True):
         assert after < before

@@ -70,7 +70,7 @@ class Bonsai(UnitMethod):
                 text = calibration.pick(drawn.tolist())
                 rounds.append(self.round(model, text, budget, budget / start))
         return widths_left(model) | {
-            "evaluations": sum(told["evaluations"] for told in rounds),
+            "evaluations": sum(fit["evaluations"] for fit in rounds),
             "rounds": rounds,
         }
 
@@ -79,7 +79,7 @@ class Bonsai(UnitMethod):
     ) -> dict[str, Any]:
         """Remove units with about `budget` weights, a share `share` of the original weights."""
         prior = priors(model, text)
-        told: dict[str, Any] = {"evaluations": 0}
+        details: dict[str, Any] = {"evaluations": 0}
         if self.perturb:
             weak = torch.cat([weakest(rho, share) for rho in prior])
             loss = Candidates(model, lambda: perplexity(model, text).value, *self.kinds)
@@ -87,16 +87,16 @@ class Bonsai(UnitMethod):
             values = [min(loss(mask), WORST) for mask in track(off, "trying sub-models")]
             y = -torch.tensor(values, dtype=torch.float64)
             scores, tau = regressed((~off[:, weak]).double(), y)
-            told = {"evaluations": loss.evaluations, "tau": tau}
+            details = {"evaluations": loss.evaluations, "tau": tau}
         else:
             weak = torch.ones(sum(map(len, prior)), dtype=torch.bool)
             ranks = [rho.argsort(stable=True).argsort() / max(len(rho), 1) for rho in prior]
             scores = torch.cat(ranks)  # each part loses the same share
         costs = self.costs(model)
-        gone = torch.zeros_like(weak)
-        gone[weak] = cheapest(scores, costs[weak], budget / int(costs[weak].sum()))
-        remove_units(model, gone)
-        return told | {"removed": int(costs[gone].sum())}
+        removed = torch.zeros_like(weak)
+        removed[weak] = cheapest(scores, costs[weak], budget / int(costs[weak].sum()))
+        remove_units(model, removed)
+        return details | {"removed": int(costs[removed].sum())}
 
 
 def priors(model: LanguageModel, text: Tokens) -> list[Tensor]:

@@ -228,9 +228,9 @@ def asked_of(monkeypatch) -> list[Tensor]:
 def test_each_round_measures_on_different_samples(monkeypatch):
     model, tokens = tiny_model(blocks=3), random_tokens(40)
     asked = asked_of(monkeypatch)
-    told = Bonsai(sparsity=0.4, step=0.2, pairs=3, samples=3).apply(model, tokens).details
-    assert [fit["evaluations"] for fit in told["rounds"]] == [6, 6]
-    assert told["evaluations"] == len(asked) == 12
+    details = Bonsai(sparsity=0.4, step=0.2, pairs=3, samples=3).apply(model, tokens).details
+    assert [fit["evaluations"] for fit in details["rounds"]] == [6, 6]
+    assert details["evaluations"] == len(asked) == 12
     assert asked[0].shape == (3, 24)
     assert all(torch.equal(ids, asked[0]) for ids in asked[:6])
     assert all(torch.equal(ids, asked[6]) for ids in asked[6:])
@@ -247,12 +247,12 @@ def test_each_round_removes_a_step_of_the_original_size(monkeypatch):
 
     monkeypatch.setattr(bonsai, "perturbed", drawing)
     start, unit = count_weights(model).all, Bonsai().unit(model)
-    told = Bonsai(sparsity=0.35, step=0.15, pairs=2).apply(model, random_tokens()).details
-    removed = [fit["removed"] / start for fit in told["rounds"]]
+    details = Bonsai(sparsity=0.35, step=0.15, pairs=2).apply(model, random_tokens()).details
+    removed = [fit["removed"] / start for fit in details["rounds"]]
     assert removed == pytest.approx([0.15, 0.15, 0.05], abs=unit / start)
     assert shares == pytest.approx([0.15, 0.15, 0.05], abs=unit / start)
     assert abs(sum(removed) - 0.35) <= unit / 2 / start
-    assert start - count_weights(model).all == sum(fit["removed"] for fit in told["rounds"])
+    assert start - count_weights(model).all == sum(fit["removed"] for fit in details["rounds"])
 
 
 def test_beyond_half_there_are_more_rounds():
@@ -285,10 +285,10 @@ def test_without_perturbation_all_parts_lose_their_weakest_units(monkeypatch):
     asked = asked_of(monkeypatch)
     prior = priors(model, tokens)
     dense = copy.deepcopy(model)
-    told = Bonsai(sparsity=0.5, step=0.5, perturb=False).apply(model, tokens).details
-    assert (told["evaluations"], asked) == (0, [])
-    assert told["kv_groups"] == [1, 1]
-    assert told["channels"] == [24, 24]
+    details = Bonsai(sparsity=0.5, step=0.5, perturb=False).apply(model, tokens).details
+    assert (details["evaluations"], asked) == (0, [])
+    assert details["kv_groups"] == [1, 1]
+    assert details["channels"] == [24, 24]
     for block, was, rho in zip(model.blocks, dense.blocks, prior[1::2], strict=True):
         kept = was.feed_forward.up.weight[rho.argsort()[24:].sort().values]
         assert torch.equal(block.feed_forward.up.weight, kept)

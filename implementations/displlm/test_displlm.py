@@ -249,8 +249,8 @@ def test_sliced_model_equals_the_gated_model(family: str):
         gone[-2] = ~same.any(dim=1)
     with masked(dense, torch.cat(gone), *VECTORS):
         torch.testing.assert_close(logits(model), logits(dense), rtol=1e-4, atol=1e-4)
-    told = outcome.details["widths"]
-    rows_ = [[told[kind][index] for kind in VECTORS] for index in range(len(dense.blocks))]
+    widths = outcome.details["widths"]
+    rows_ = [[widths[kind][index] for kind in VECTORS] for index in range(len(dense.blocks))]
     assert Budget(dense).kept(rows_) == count_weights(model).all
     differ = [tuple(part.tolist()) for block in model.blocks for part in sets_of(block)]
     assert len(set(differ)) > 2  # another set for each part

@@ -85,10 +85,10 @@ class DPruner(WeightMethod):
         with lent(model):
             general = self.general(model, calibration)
         with lent(model):
-            scores, told = self.dual(model, stream, general)
+            scores, details = self.dual(model, stream, general)
         for (_, _, linear), score in zip(model.linears(), scores, strict=True):
             linear.weight.masked_fill_(self.lowest(score), 0)
-        return told
+        return details
 
     def general(self, model: LanguageModel, calibration: Calibration) -> list[Tensor]:
         """Return `G [out, in]` of every linear layer, in order, and leave the model pruned.

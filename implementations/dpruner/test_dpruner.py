@@ -99,8 +99,8 @@ def test_the_normalised_penalty_is_half_of_the_gradient():
     assert float(pull.norm() / gradient.norm()) == pytest.approx(0.5)
     plain = small().pull(gradient, general, 1e-4)
     torch.testing.assert_close(pull / pull.norm(), plain / plain.norm())
-    _, told = scored(small(penalty="normalised"), given())
-    assert told["penalty_over_gradient"] == pytest.approx(0.5, rel=1e-3)
+    _, details = scored(small(penalty="normalised"), given())
+    assert details["penalty_over_gradient"] == pytest.approx(0.5, rel=1e-3)
     _, faint = scored(small(penalty_scale=0.001), given())
     assert 0 < faint["penalty_over_gradient"] < 0.01
 

@@ -75,17 +75,17 @@ class DSnoT(WeightMethod):
                 metrics, norms = self.observe(block)
             for role, linear in block.linears().items():
                 W, seen = linear.weight.float(), moments[role]  # [out, in]
-                gone = first = self.choose(metrics[role])
+                removed = first = self.choose(metrics[role])
                 if role not in PARTS.get(self.skip, ()):
                     terms = W * (SAMPLE * seen.mean).float()  # contribution to the output, C
                     variance = seen.variance.clamp(min=STEADY).float()
                     worth = terms / variance**self.variance_power
                     costs = metrics[role] if self.pattern else W.abs() * norms[role]
-                    gone = self.revise(first, terms, worth, costs)
-                    exchanged += int((first & ~gone).sum())
-                    both = torch.stack([(terms * mask).sum(dim=1) for mask in (first, gone)])
+                    removed = self.revise(first, terms, worth, costs)
+                    exchanged += int((first & ~removed).sum())
+                    both = torch.stack([(terms * mask).sum(dim=1) for mask in (first, removed)])
                     errors.append(both.abs())
-                linear.weight.masked_fill_(gone, 0)
+                linear.weight.masked_fill_(removed, 0)
         before, after = torch.cat(errors, dim=1).mean(dim=1).tolist()
         return {"exchanged": exchanged, "error_before": before, "error_after": after}
 
@@ -108,33 +108,33 @@ class DSnoT(WeightMethod):
         metrics = {role: x.weight.abs().float() * weights[role] for role, x in linears}
         return metrics, norms
 
-    def revise(self, gone: Tensor, terms: Tensor, worth: Tensor, costs: Tensor) -> Tensor:
+    def revise(self, removed: Tensor, terms: Tensor, worth: Tensor, costs: Tensor) -> Tensor:
         """Exchange weights of each row until its expected error is small; return the new mask.
 
-        All arguments are `[out, in]`. `gone` is the first mask. `terms` is the contribution of each
-        weight to its output; the error is its sum over removed weights. `worth` is the same,
+        All arguments are `[out, in]`. `removed` is the first mask. `terms` is the contribution of
+        each weight to its output; the error is its sum over removed weights. `worth` is the same,
         weighted by how reliable it is. `costs` is the cost of removing each weight.
         """
-        gone, rows = gone.clone(), torch.arange(len(gone), device=gone.device)
-        error = (terms * gone).sum(dim=1)  # dense minus sparse, [out]
+        removed, rows = removed.clone(), torch.arange(len(removed), device=removed.device)
+        error = (terms * removed).sum(dim=1)  # dense minus sparse, [out]
         start, active = error.sign(), torch.ones_like(rows, dtype=torch.bool)
         # A positive error needs weights with positive terms restored and weights with negative
         # terms removed; a negative error needs the opposite. Each list is read once, in order:
         # [2, out, cycles].
         grow = torch.stack(
             [
-                listed(-worth, gone & (terms > 0), self.cycles),
-                listed(worth, gone & (terms < 0), self.cycles),
+                listed(-worth, removed & (terms > 0), self.cycles),
+                listed(worth, removed & (terms < 0), self.cycles),
             ]
         )
         lose = torch.stack(
             [
-                listed(costs, ~gone & (terms < 0), self.cycles),
-                listed(costs, ~gone & (terms > 0), self.cycles),
+                listed(costs, ~removed & (terms < 0), self.cycles),
+                listed(costs, ~removed & (terms > 0), self.cycles),
             ]
         )
-        costs = costs.masked_fill(gone, math.inf)
-        read = torch.zeros(2, len(gone), dtype=torch.int64, device=gone.device)
+        costs = costs.masked_fill(removed, math.inf)
+        read = torch.zeros(2, len(removed), dtype=torch.int64, device=removed.device)
         for _ in range(self.cycles):
             side = (error < 0).long()  # [out]
             back, away = grow[side, rows, at := read[side, rows]], lose[side, rows, at]
@@ -147,11 +147,11 @@ class DSnoT(WeightMethod):
             if not active.any():
                 break
             moving, back, away = rows[active], back[active], away[active]
-            gone[moving, back], gone[moving, away] = False, True
+            removed[moving, back], removed[moving, away] = False, True
             costs[moving, away] = math.inf
             error = torch.where(active, after, error)
             read[side, rows] += active
-        return gone
+        return removed
 
 
 def listed(scores: Tensor, among: Tensor, length: int) -> Tensor:

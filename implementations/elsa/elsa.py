@@ -114,7 +114,7 @@ class ELSA(WeightMethod):
             state=admm.state,
         )
         last = [self.removed(w, v) for w, v in zip(weights, admm.v, strict=True)]
-        projected = [w.masked_fill(gone, 0) for w, gone in zip(weights, last, strict=True)]
+        projected = [w.masked_fill(mask, 0) for w, mask in zip(weights, last, strict=True)]
         near = distance(weights, projected)
         for w, z in zip(weights, projected, strict=True):
             w.copy_(z)
@@ -123,7 +123,7 @@ class ELSA(WeightMethod):
             "course": course(losses, stream, plan.batch),
             "distance_of_the_dense_model": far,
             "distance_after_training": near,
-            "mask_moved": moved / max(sum(gone.numel() for gone in first), 1),
+            "mask_moved": moved / max(sum(mask.numel() for mask in first), 1),
         }
 
     def removed(self, x: Tensor, v: Tensor | None = None) -> Tensor:

@@ -90,16 +90,16 @@ class EvoP(UnitMethod):
         picked = pick(labels, self.samples, self.mode)
         text = calibration.pick(picked)
         loss = Candidates(model, lambda: math.log(perplexity(model, text).value), "blocks")
-        told: dict[str, Any] = {"windows": picked, "clusters": labels[picked].tolist()}
+        details: dict[str, Any] = {"windows": picked, "clusters": labels[picked].tolist()}
         if self.random:
             random_search(loss, lambda: drawn(1, blocks, count)[0], self.random)
         else:
             start = drawn(self.population, blocks, count)
-            told["least"] = evolve(loss, start, self.generations, self.mutation)
+            details["least"] = evolve(loss, start, self.generations, self.mutation)
         assert loss.best is not None
         removed = loss.best.nonzero().flatten().tolist()
         remove_blocks(model, removed)
-        return told | {"removed": removed, "loss": loss.least, "evaluations": loss.evaluations}
+        return details | {"removed": removed, "loss": loss.least, "evaluations": loss.evaluations}
 
 
 def evolve(loss: Candidates, masks: Tensor, generations: int, mutation: float) -> list[float]:

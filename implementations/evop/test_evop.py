@@ -143,21 +143,21 @@ def test_removes_the_best_of_all_pairs():
     for pair in itertools.combinations(range(8), 2):
         with masked(dense, torch.isin(torch.arange(8), torch.tensor(pair)), "blocks"):
             losses[pair] = math.log(perplexity(dense, tokens).value)
-    told = outcome.details
-    assert tuple(told["removed"]) == min(losses, key=losses.__getitem__)
-    assert told["loss"] == pytest.approx(min(losses.values()), rel=1e-12)
-    assert told["least"] == sorted(told["least"], reverse=True)
-    assert told["least"][-1] == told["loss"]
-    assert told["evaluations"] <= len(losses)
-    remove_blocks(dense, told["removed"])
+    details = outcome.details
+    assert tuple(details["removed"]) == min(losses, key=losses.__getitem__)
+    assert details["loss"] == pytest.approx(min(losses.values()), rel=1e-12)
+    assert details["least"] == sorted(details["least"], reverse=True)
+    assert details["least"][-1] == details["loss"]
+    assert details["evaluations"] <= len(losses)
+    remove_blocks(dense, details["removed"])
     assert same(fingerprint(model), fingerprint(dense))  # what stays is untouched
 
 
 def test_random_search_uses_its_evaluations():
     model, tokens = tiny_model(blocks=6), random_tokens()
-    told = EvoP(sparsity=0.5, random=7, **EvoP.small).apply(model, tokens).details
-    assert told["evaluations"] == 7
-    assert "least" not in told
+    details = EvoP(sparsity=0.5, random=7, **EvoP.small).apply(model, tokens).details
+    assert details["evaluations"] == 7
+    assert "least" not in details
 
 
 # The text
@@ -201,18 +201,18 @@ def test_mixed_sampling_ignores_the_size_of_clusters():
 def test_every_topic_is_measured_on(seed: int):
     tokens = planted(topics=4, each=5)
     settings = EvoP.small | {"samples": 4, "clusters": 4}
-    told = EvoP(**settings).apply(tiny_model(), tokens, seed=seed).details
-    assert sorted(window % 4 for window in told["windows"]) == [0, 1, 2, 3]
-    assert sorted(told["clusters"]) == [0, 1, 2, 3]
+    details = EvoP(**settings).apply(tiny_model(), tokens, seed=seed).details
+    assert sorted(window % 4 for window in details["windows"]) == [0, 1, 2, 3]
+    assert sorted(details["clusters"]) == [0, 1, 2, 3]
 
 
 def test_loss_is_measured_on_the_picked_windows():
     model, tokens = tiny_model(), planted(topics=3, each=4)
     dense = copy.deepcopy(model)
     settings = EvoP.small | {"samples": 3, "clusters": 3}
-    told = EvoP(sparsity=0, **settings).apply(model, tokens).details
-    picked = Tokens.from_ids(tokens.ids[told["windows"]])
-    assert told["loss"] == pytest.approx(math.log(perplexity(dense, picked).value), rel=1e-9)
+    details = EvoP(sparsity=0, **settings).apply(model, tokens).details
+    picked = Tokens.from_ids(tokens.ids[details["windows"]])
+    assert details["loss"] == pytest.approx(math.log(perplexity(dense, picked).value), rel=1e-9)
 
 
 def test_kmeans_assigns_points_to_the_nearest_mean():
@@ -258,8 +258,8 @@ def error_of(model: LanguageModel, tokens: Tokens, *removed: int) -> float:
 def test_on_real_blocks_it_finds_the_least_important_block(first_blocks):
     model = copy.deepcopy(first_blocks.dense)
     text = Tokens.from_ids(first_blocks.calibration.ids[:2, :128])
-    told = EvoP(sparsity=0.25, samples=2, population=10).apply(model, text).details
+    details = EvoP(sparsity=0.25, samples=2, population=10).apply(model, text).details
     losses = [error_of(first_blocks.dense, text, block) for block in range(4)]
-    assert told["removed"] == [losses.index(min(losses))]
-    assert told["evaluations"] == 4
+    assert details["removed"] == [losses.index(min(losses))]
+    assert details["evaluations"] == 4
     assert min(losses) < max(losses) - 0.1

@@ -128,24 +128,26 @@ class FastForward(UnitMethod):
         counts, costs = self.parts(model)
         text = calibration.pick(range(len(calibration.ids))[: self.samples])
 
-        def gone(proposal: Tensor, sparsity: float) -> Tensor:
+        def removed(proposal: Tensor, sparsity: float) -> Tensor:
             kept = project(proposal, counts, costs, sparsity, self.floor, self.symmetric)
             lost = (counts - kept).tolist()
             return torch.cat([smallest(s, n) for s, n in zip(scores, lost, strict=True)])
 
         if self.random:
             loss = losses(model, text)
-            random_search(loss, lambda: gone(torch.randn(len(counts)), self.sparsity), self.random)
-            told: dict[str, Any] = {"evaluations": loss.evaluations}
+            random_search(
+                loss, lambda: removed(torch.randn(len(counts)), self.sparsity), self.random
+            )
+            details: dict[str, Any] = {"evaluations": loss.evaluations}
         else:
             policy = Policy(len(counts), self.epochs, self.learning_rate, self.clip, self.entropy)
-            loss, told = self.search(model, text, gone, policy)
+            loss, details = self.search(model, text, removed, policy)
         assert loss.best is not None
         self.cut(model, calibration, loss.best)
-        return widths_left(model) | told | {"perplexity": loss.least}
+        return widths_left(model) | details | {"perplexity": loss.least}
 
     def search(
-        self, model: LanguageModel, text: Tokens, gone: Masks, policy: Policy
+        self, model: LanguageModel, text: Tokens, removed: Masks, policy: Policy
     ) -> tuple[Candidates, dict[str, Any]]:
         """Train the policy; return the candidates evaluated at full sparsity on all the text."""
         windows, evaluations, means = len(text.ids), 0, []
@@ -163,20 +165,20 @@ class FastForward(UnitMethod):
                     states = torch.tensor(sparsities)  # [episodes]
                     actions = policy(states).sample()  # [episodes, parts]
                     rewards = torch.tensor(
-                        [dense / loss(gone(*a)) for a in zip(actions, sparsities, strict=True)]
+                        [dense / loss(removed(*a)) for a in zip(actions, sparsities, strict=True)]
                     )
                     policy.learn(states, actions, rewards)
                     means.append(float(rewards.mean()))
                 evaluations += loss.evaluations
         return loss, {"evaluations": evaluations, "rewards": means}
 
-    def cut(self, model: LanguageModel, calibration: Tokens, gone: Tensor) -> None:
-        """Remove the units marked in `gone [units]`; refit `o` and `down`, first block first."""
+    def cut(self, model: LanguageModel, calibration: Tokens, removed: Tensor) -> None:
+        """Remove the units marked in `removed [units]`; refit `o` and `down`, first block first."""
         if not self.restore:
-            remove_units(model, gone)
+            remove_units(model, removed)
             return
         counts, _ = self.parts(model)
-        parts = (~gone).split(counts.tolist())
+        parts = (~removed).split(counts.tolist())
         for block in walk(model, calibration):
             for number, (kind, role) in enumerate(ENTERED):
                 keep = parts[len(ENTERED) * block.index + number]

@@ -245,7 +245,7 @@ def watched(monkeypatch, **settings) -> tuple[list[dict], dict, LanguageModel]:
 
 
 def test_curriculum_raises_sparsity_and_text(monkeypatch):
-    seen, told, _ = watched(monkeypatch, sparsity=0.3, episodes=80, collect=8, samples=20)
+    seen, details, _ = watched(monkeypatch, sparsity=0.3, episodes=80, collect=8, samples=20)
     sparsities = torch.cat([update["states"] for update in seen]).tolist()
     q = [min(t / 40, 1) for t in range(80)]
     assert sparsities == pytest.approx([0.3 - 0.25 * (1 - each) ** 3 for each in q])
@@ -257,7 +257,7 @@ def test_curriculum_raises_sparsity_and_text(monkeypatch):
     # One draw for each update, in the end one for all of them.
     assert [update["texts"] for update in seen] == [1, 2, 3, 4, 5] + [6] * 5
     assert not torch.equal(seen[0]["text"], seen[1]["text"])
-    assert len(told["rewards"]) == 10
+    assert len(details["rewards"]) == 10
 
 
 def test_number_of_episodes_without_curriculum(monkeypatch):
@@ -275,15 +275,15 @@ def test_even_a_curriculum_of_all_episodes_ends(monkeypatch):
 
 
 def test_selects_from_the_end_of_the_search_only(monkeypatch):
-    seen, told, model = watched(monkeypatch, sparsity=0.4, episodes=40, collect=5, samples=4)
+    seen, details, model = watched(monkeypatch, sparsity=0.4, episodes=40, collect=5, samples=4)
     ended = seen[-1]["loss"]
-    assert told["perplexity"] == ended.least == min(ended.seen.values())
+    assert details["perplexity"] == ended.least == min(ended.seen.values())
     before = [loss for update in seen[:4] for loss in update["loss"].seen.values()]
     assert min(before) < ended.least  # little is gone there, and little text asked
     total = count_weights(tiny_model(blocks=3)).all
     assert count_weights(model).all == pytest.approx(0.6 * total, abs=96 / 2 + 1)
     searches = {id(update["loss"]): update["loss"] for update in seen}
-    assert told["evaluations"] == sum(loss.evaluations for loss in searches.values())
+    assert details["evaluations"] == sum(loss.evaluations for loss in searches.values())
 
 
 def test_the_reward_is_the_ratio_of_perplexities_on_the_same_text(monkeypatch):
@@ -318,24 +318,24 @@ def test_reward_is_one_for_the_dense_model_and_zero_for_a_broken_one(monkeypatch
 
 def test_a_policy_is_warmed_up_at_lower_sparsities(monkeypatch):
     settings = {"sparsity": 0.4, "warm": (0.2, 0.3), "episodes": 12, "collect": 4, "samples": 3}
-    seen, told, _ = watched(monkeypatch, **settings)
+    seen, details, _ = watched(monkeypatch, **settings)
     assert len({id(update["policy"]) for update in seen}) == 1
     states = [update["states"].tolist() for update in seen]
     assert [row[0] for row in states] == pytest.approx(
         [0.05, 0.2 - 0.15 / 27, 0.2, 0.2, 0.3 - 0.1 / 27, 0.3, 0.3, 0.4 - 0.1 / 27, 0.4]
     )
-    assert told["perplexity"] == min(seen[-1]["loss"].seen.values())
+    assert details["perplexity"] == min(seen[-1]["loss"].seen.values())
 
 
 def test_random_search_uses_its_evaluations_without_learning(monkeypatch):
     drawn: list[Tensor] = []
     monkeypatch.setattr(fastforward, "project", lambda *a: (drawn.append(a[0]), project(*a))[1])
-    seen, told, model = watched(monkeypatch, sparsity=0.3, random=9, samples=2)
+    seen, details, model = watched(monkeypatch, sparsity=0.3, random=9, samples=2)
     assert seen == []
-    assert told["evaluations"] == 9
+    assert details["evaluations"] == 9
     assert float(torch.cat(drawn).mean()) == pytest.approx(0, abs=0.4)
     assert float(torch.cat(drawn).std()) == pytest.approx(1, abs=0.3)
-    assert "rewards" not in told
+    assert "rewards" not in details
     total = count_weights(tiny_model(blocks=3)).all
     assert abs(count_weights(model).all - 0.7 * total) <= 96 / 2
 
@@ -355,10 +355,10 @@ def test_learns_which_part_does_not_matter(monkeypatch):
     monkeypatch.setattr(fastforward, "losses", lambda model, text: Known(model, float, *KINDS))
     monkeypatch.setattr(fastforward, "perplexity", lambda model, text: SimpleNamespace(value=10))
     settings = {"episodes": 450, "learning_rate": 1e-2, "curriculum": 0.1, "restore": False}
-    told = FastForward(sparsity=0.3, **settings).apply(model, tokens, seed=1).details
-    assert told["channels"][1] < 12
-    assert min(told["channels"][0], told["channels"][2]) > 30
-    assert sum(told["rewards"][-3:]) > 1.3 * sum(told["rewards"][3:6])
+    details = FastForward(sparsity=0.3, **settings).apply(model, tokens, seed=1).details
+    assert details["channels"][1] < 12
+    assert min(details["channels"][0], details["channels"][2]) > 30
+    assert sum(details["rewards"][-3:]) > 1.3 * sum(details["rewards"][3:6])
 
 
 def test_refuses_invalid_input_before_any_work():
@@ -385,9 +385,9 @@ def test_minimum_of_every_part_limits_the_sparsity():
 def test_removes_what_was_evaluated(family: str):
     model, tokens = tiny_model(family, blocks=3), random_tokens()
     settings = {"sparsity": 0.3, "samples": 3, "restore": False, "random": 5}
-    told = FastForward(**settings).apply(model, tokens).details
+    details = FastForward(**settings).apply(model, tokens).details
     now = perplexity(model, tokens.pick(range(3))).value
-    assert now == pytest.approx(told["perplexity"], rel=1e-5)
+    assert now == pytest.approx(details["perplexity"], rel=1e-5)
 
 
 def ridge(W: Tensor, Z: Tensor, keep: Tensor, alpha: float) -> Tensor:

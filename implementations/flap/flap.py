@@ -83,12 +83,12 @@ class FLAP(UnitMethod):
         groups, channels = lost.split([attention.kv_heads, feed_forward.channels])
         if self.compensate:
             heads = groups.repeat_interleave(attention.group * attention.head_size)  # [o inputs]
-            for linear, mean, gone in (
+            for linear, mean, removed in (
                 (attention.o, seen["o"].mean, heads),
                 (feed_forward.down, seen["down"].mean, channels),
             ):
-                if gone.any():  # a layer that loses nothing gets no bias
-                    add_bias(linear, compensation(linear.weight, mean, gone))  # (4)
+                if removed.any():  # a layer that loses nothing gets no bias
+                    add_bias(linear, compensation(linear.weight, mean, removed))  # (4)
         keep_kv_groups(attention, ~groups)
         keep_channels(feed_forward, ~channels)
 
@@ -101,9 +101,9 @@ def fluctuation(variance: Tensor, weight: Tensor) -> Tensor:
     return variance.to(weight.device) * weight.double().square().sum(dim=0)
 
 
-def compensation(weight: Tensor, mean: Tensor, gone: Tensor) -> Tensor:
-    """Return the mean contribution of the inputs marked in `gone [in]` to the output, fp64 `[out]`.
+def compensation(weight: Tensor, mean: Tensor, removed: Tensor) -> Tensor:
+    """Return the mean contribution of the inputs `removed [in]` to the output, fp64 `[out]`.
 
-    This is `W (gone * mean)` for `weight [out, in]` and `mean [in]`, formula (3).
+    This is `W (removed * mean)` for `weight [out, in]` and `mean [in]`, formula (3).
     """
-    return weight.double() @ (mean.to(weight.device) * gone.to(weight.device))
+    return weight.double() @ (mean.to(weight.device) * removed.to(weight.device))

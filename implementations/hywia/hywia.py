@@ -89,8 +89,8 @@ class HyWIA(UnitMethod):
             for kind, units, count in zip(self.kinds, both, counts, strict=True):
                 if count:
                     keep_units(block, kind, ~smallest(units, count))
-        told = {f"{kind.replace('-', '_')}_fine": values for kind, values in weights.items()}
-        return widths_left(model) | told
+        details = {f"{kind.replace('-', '_')}_fine": values for kind, values in weights.items()}
+        return widths_left(model) | details
 
     def scores(self, block: BackwalkedBlock, kinds: list[Kind]) -> dict[Kind, tuple[Tensor, float]]:
         """Return the importance of a block's units, fp64 `[units]`, and the fine votes' weight."""

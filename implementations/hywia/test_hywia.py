@@ -58,9 +58,9 @@ def test_the_scale_of_a_view_and_of_a_sample_does_not_matter():
     loud = coarse.clone()
     loud[2] *= 1000
     for scaled in (1000 * coarse, loud):
-        fused, told = fuse(scaled, fine, 10, "")
+        fused, fine_share = fuse(scaled, fine, 10, "")
         torch.testing.assert_close(fused, expected)
-        assert told == pytest.approx(share)
+        assert fine_share == pytest.approx(share)
 
 
 def test_refuses_votes_without_information():
@@ -102,9 +102,9 @@ def test_votes_are_those_of_plain_backward_passes(family: str, order: int):
     for block in backwalk(model, tokens, gradients=roles, squares=True):
         coarse, fine = by_hand(block, expected[block.index], order)
         fused, share = fuse(coarse, fine, 10, "")
-        found, told = method.scores(block, ["channels"])["channels"]
+        found, fine_share = method.scores(block, ["channels"])["channels"]
         torch.testing.assert_close(found, fused, rtol=1e-5, atol=0)
-        assert told == pytest.approx(share, rel=1e-5)
+        assert fine_share == pytest.approx(share, rel=1e-5)
 
 
 def test_a_kv_group_counts_with_all_its_heads():

@@ -73,11 +73,11 @@ class KVPruner(UnitMethod):
         """Score the channels, try every block alone, allocate the pairs and remove them."""
         probes = next(calibration.chunks(self.probes))
         scores = self.scores(model, probes)
-        told: dict[str, Any] = {}
+        details: dict[str, Any] = {}
         weights = torch.ones(len(scores), dtype=torch.float64)
         if self.allocation != "uniform":
             dense, alone = self.perplexities(model, scores, probes)
-            told = {"perplexity_dense": dense, "perplexity_alone": alone}
+            details = {"perplexity_dense": dense, "perplexity_alone": alone}
             rises = (torch.tensor(alone, dtype=torch.float64) - dense).clamp(min=0)
             weights = self.readiness(rises)
         pairs, costs = self.slots(model)
@@ -87,7 +87,7 @@ class KVPruner(UnitMethod):
                 keep_units(block, kind, keep)
         heads = torch.tensor([block.attention.kv_heads for block in model.blocks])
         left = pairs - lost
-        return told | {
+        return details | {
             "pairs": left.tolist(),
             # Share of the dense cache if attention stored only the kept dimensions; ours does not.
             "cache_could_be": int(heads @ left) / max(int(heads @ pairs), 1),
@@ -154,9 +154,9 @@ class KVPruner(UnitMethod):
         for block, score in zip(track(model.blocks, "trying blocks"), scores, strict=True):
             half = block.attention.head_size // 2
             count = min(max(round(ratio * half), 1), half - 1)
-            gone = [torch.zeros(units, dtype=torch.bool) for units in sizes]
-            gone[block.index] = ~torch.cat(list(self.kept(score, count).values())).cpu()
-            with masked(model, torch.cat(gone), *self.kinds):
+            removed = [torch.zeros(units, dtype=torch.bool) for units in sizes]
+            removed[block.index] = ~torch.cat(list(self.kept(score, count).values())).cpu()
+            with masked(model, torch.cat(removed), *self.kinds):
                 alone.append(perplexity(model, probes).value)
         return dense, alone
 

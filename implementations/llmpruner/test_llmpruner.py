@@ -31,7 +31,9 @@ double = torch.float64
 Scores = dict[str, Tensor]  # of the units of each kind, or of the weights of each layer
 
 
-def told(model: LanguageModel, gradients: Scores, squares: Scores | None = None) -> BackwalkedBlock:
+def block_with(
+    model: LanguageModel, gradients: Scores, squares: Scores | None = None
+) -> BackwalkedBlock:
     """Return the first block as `backwalk` yields it, with zero gradients by default."""
     block = model.blocks[0]
     none = {role: torch.zeros_like(linear.weight) for role, linear in block.linears().items()}
@@ -106,7 +108,7 @@ def test_a_row_and_a_column_by_hand(taylor: str, expected: float, role: str, kin
     gradients, squares = (
         {role: placed(model, role, at, values)} for values in ([3.0, 1.0], [2.0, 4.0])
     )
-    block = told(model, gradients, squares)
+    block = block_with(model, gradients, squares)
     found = scores(LLMPruner(taylor=taylor), block)[kind]
     unit = {"channels": 3, "kv-groups": 1}[kind]
     assert float(found[unit]) == expected
@@ -125,7 +127,7 @@ def test_channel_scores_combine_layers(aggregation: str, expected: float):
         "up": placed(model, "up", (7, slice(1)), [2.0]),
         "down": placed(model, "down", (slice(1), 7), [-3.0]),
     }
-    found = scores(LLMPruner(aggregation=aggregation), told(model, gradients))["channels"]
+    found = scores(LLMPruner(aggregation=aggregation), block_with(model, gradients))["channels"]
     assert float(found[7]) == expected
     assert int(found.count_nonzero()) == 1
 
@@ -144,7 +146,7 @@ def test_head_scores_combine_dimensions(aggregation: str, expected: float):
     k[8, 0], k[10, 0] = 1, 7
     v[8, 0] = 1
     o[0, 24], o[0, 18] = 3, 7
-    block = told(model, {"q": q, "k": k, "v": v, "o": o})
+    block = block_with(model, {"q": q, "k": k, "v": v, "o": o})
     found = scores(LLMPruner(aggregation=aggregation), block)["kv-groups"]
     # max: 3 + 7 = 10, beside the sum 8 + 20
     assert found.tolist() == [0.0, {"max": 10.0}.get(aggregation, expected)]

@@ -118,8 +118,8 @@ class MaskPrune(UnitMethod):
             losses = optimise(groups, loss, stream, plan, after=problem.update, state=problem.state)
         lost = self.counts_lost(model, problem.shares)
         fold(model, problem.by_kind(), self.kinds)
-        gone = [smallest(masks.abs(), n) for masks, n in zip(problem.by_kind(), lost, strict=True)]
-        left = remove_units(model, torch.cat(gone, dim=1).flatten())
+        removed = [smallest(m.abs(), n) for m, n in zip(problem.by_kind(), lost, strict=True)]
+        left = remove_units(model, torch.cat(removed, dim=1).flatten())
         return {
             **left,
             "shares_learned": dict(zip(self.kinds, problem.shares.tolist(), strict=True)),

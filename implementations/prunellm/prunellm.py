@@ -82,9 +82,9 @@ class PruneLLM(UnitMethod):
         moved = torch.zeros(blocks, 3, dtype=torch.float64)
         for index in track(range(blocks), "skipping modules"):
             for column, skipped in enumerate(([0], [1], [0, 1])):
-                gone = torch.zeros(blocks, 2, dtype=torch.bool)
-                gone[index, skipped] = True
-                with masked(model, gone.flatten(), "sublayers"):
+                removed = torch.zeros(blocks, 2, dtype=torch.bool)
+                removed[index, skipped] = True
+                with masked(model, removed.flatten(), "sublayers"):
                     moved[index, column] = abs(dense - self.last_entropy(model, text))
         return moved / model.embedding.shape[1]
 
@@ -127,13 +127,13 @@ class PruneLLM(UnitMethod):
         heads = smallest(columns.view(attention.kv_heads, width).mean(dim=1), groups)
         inner = smallest(fluctuation(feed_forward.down, seen["down"]), channels)
         if self.compensate:
-            for linear, moments, gone in (
+            for linear, moments, removed in (
                 (attention.o, seen["o"], heads.repeat_interleave(width)),
                 (feed_forward.down, seen["down"], inner),
             ):
-                if gone.any():  # a layer that loses nothing gets no bias
+                if removed.any():  # a layer that loses nothing gets no bias
                     mean = moments.mean.to(linear.weight.device)
-                    add_bias(linear, linear.weight.double() @ (mean * gone.to(mean.device)))
+                    add_bias(linear, linear.weight.double() @ (mean * removed.to(mean.device)))
         keep_kv_groups(attention, ~heads)
         keep_channels(feed_forward, ~inner)
 

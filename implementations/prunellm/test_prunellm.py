@@ -76,8 +76,8 @@ def test_transfer_entropy_compares_with_skipped_modules(family: str, kind: str):
 
 
 def test_transfer_entropy_ignores_the_sign(monkeypatch):
-    told = iter([10.0, 13.2, 6.8, 10.0, 10.0, 42.0, 10.0])  # the dense model first
-    monkeypatch.setattr(PruneLLM, "last_entropy", lambda *_: next(told))
+    entropies = iter([10.0, 13.2, 6.8, 10.0, 10.0, 42.0, 10.0])  # the dense model first
+    monkeypatch.setattr(PruneLLM, "last_entropy", lambda *_: next(entropies))
     moved = PruneLLM().transfer(tiny_model(), random_tokens())
     assert moved.flatten().tolist() == pytest.approx([0.1, 0.1, 0, 0, 1, 0])
 

@@ -92,9 +92,9 @@ def test_influences_are_those_of_the_models_hidden_states(family: str):
     last: list[Tensor] = []
     handle = model.layers[-1].register_forward_hook(lambda _, args, out: last.append(out))
     with torch.no_grad():
-        told = model.hf(input_ids=tokens.ids, use_cache=False, output_hidden_states=True)
+        output = model.hf(input_ids=tokens.ids, use_cache=False, output_hidden_states=True)
     handle.remove()
-    *states, normed = told.hidden_states  # the last one has gone through the final norm
+    *states, normed = output.hidden_states  # the last one has gone through the final norm
     states = [state.flatten(0, 1) for state in [*states, last[0]]]  # [tokens, hidden] each
     ours = influences(model, tokens)
     own = [influence(pair) for pair in itertools.pairwise(states)]

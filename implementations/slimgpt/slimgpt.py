@@ -142,9 +142,9 @@ def remove(
     kept = torch.ones(len(units), dtype=torch.bool, device=weight.device)
     for count in counts:
         left = units[kept]  # [units left, width]
-        gone = smallest(errors(weight, inverse, silent, left), count)
-        eliminate(weight if compensate else weight[:0], inverse, left[gone].flatten())
-        kept[kept.nonzero().flatten()[gone]] = False
+        removed = smallest(errors(weight, inverse, silent, left), count)
+        eliminate(weight if compensate else weight[:0], inverse, left[removed].flatten())
+        kept[kept.nonzero().flatten()[removed]] = False
     weight[:, units[~kept].flatten()] = 0  # not yet zero if there is no correction
     return kept
 

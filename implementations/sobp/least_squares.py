@@ -34,7 +34,7 @@ def cheapest_in_turn(weight: Tensor, inverse: Tensor, units: Tensor, count: int)
         left = torch.cat([left[:place], left[place + 1 :]])
         unit = slice(int(order[-1]) * width, (int(order[-1]) + 1) * width)
         before, now = slice(0, done), slice(done, done + width)
-        mine_h, mine_u = h[unit, before].T, u[unit, before].T  # [gone, width]
+        mine_h, mine_u = h[unit, before].T, u[unit, before].T  # [removed, width]
         column = inverse[:, unit] - h[:, before] @ mine_h
         other = square[:, unit] - u[:, before] @ mine_h - h[:, before] @ mine_u
         lower = torch.linalg.cholesky(column[unit])  # H^-1_PP = L L^T

@@ -81,17 +81,19 @@ class SoBP(UnitMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Select in a backward walk, then search and fit; return widths and exchanged units."""
         choices = self.choices(model, calibration)
-        if not any(bool(gone.any()) for gone, _ in choices):
+        if not any(bool(removed.any()) for removed, _ in choices):
             return widths_left(model)
         exchanged: dict[Kind, list[int]] = {kind: [] for kind in self.kinds}
         for block in walk(model, calibration, beside=self.reconstruct, resumes=False):
             modules = choices[2 * block.index : 2 * block.index + 2]
             # attention first, then the feed-forward part behind it
-            for kind, (gone, pool) in zip(self.kinds, modules, strict=True):
-                final = self.cut(block, kind, gone, pool)
-                exchanged[kind].append(int((gone & ~final).sum()))
-        told = {f"{kind.replace('-', '_')}_exchanged": counts for kind, counts in exchanged.items()}
-        return widths_left(model) | (told if self.select else {})
+            for kind, (removed, pool) in zip(self.kinds, modules, strict=True):
+                final = self.cut(block, kind, removed, pool)
+                exchanged[kind].append(int((removed & ~final).sum()))
+        details = {
+            f"{kind.replace('-', '_')}_exchanged": counts for kind, counts in exchanged.items()
+        }
+        return widths_left(model) | (details if self.select else {})
 
     def choices(self, model: LanguageModel, calibration: Tokens) -> list[Choice]:
         """Select units of each module by stage 1: attention, then feed-forward, block by block."""
@@ -125,27 +127,27 @@ class SoBP(UnitMethod):
                     scores[place] = scores.get(place, 0) + sizes.sum(dim=0) / samples
         return [scores[block.index, kind] for block in model.blocks for kind in self.kinds]
 
-    def cut(self, block: WalkedBlock, kind: Kind, gone: Tensor, pool: Tensor) -> Tensor:
-        """Search a module for as many units as in `gone`, fit the rest; mark the removed units."""
+    def cut(self, block: WalkedBlock, kind: Kind, removed: Tensor, pool: Tensor) -> Tensor:
+        """Search for as many units as in `removed`, fit the rest; return the removed units."""
         role = READERS[kind]
         linear, where = block.linears()[role], f"block {block.index}, {role}"
         units = columns(block, kind)
         weight = linear.weight.double()  # [out, in]
         gram, products = self.observe(block, role)
-        if self.refine and gone.any():
+        if self.refine and removed.any():
             inverse = damped_inverse(gram, self.damping, where)
-            order = cheapest_in_turn(weight, inverse, units[pool], int(gone.sum()))
-            gone = torch.zeros_like(gone)
-            gone[pool.nonzero().flatten()[order.cpu()]] = True
-            eliminate(weight, inverse, units[gone].flatten().to(weight.device))
-        kept = units[~gone].flatten().to(weight.device)
+            order = cheapest_in_turn(weight, inverse, units[pool], int(removed.sum()))
+            removed = torch.zeros_like(removed)
+            removed[pool.nonzero().flatten()[order.cpu()]] = True
+            eliminate(weight, inverse, units[removed].flatten().to(weight.device))
+        kept = units[~removed].flatten().to(weight.device)
         weight = weight[:, kept]
         if self.reconstruct:
             gram, products = gram[kept][:, kept], products[:, kept]
             weight = refit_to(weight, gram, products, self.restraint, where)
-        keep_units(block, kind, ~gone)
+        keep_units(block, kind, ~removed)
         linear.weight.copy_(weight)
-        return gone
+        return removed
 
     def observe(self, block: WalkedBlock, role: str) -> tuple[Tensor, Tensor]:
         """Return `X X^T [in, in]` of a layer and `Y X^T [out, in]`, `Y` from the dense model.
@@ -205,10 +207,10 @@ def ranked(modules: list[Tensor]) -> Tensor:
     return torch.cat(lifted).argsort(descending=True, stable=True)
 
 
-def candidates(importance: Tensor, gone: Tensor, share: float) -> Tensor:
-    """Mark the units that the search may remove, `[units]`: `gone` and the next least important.
+def candidates(importance: Tensor, removed: Tensor, share: float) -> Tensor:
+    """Mark the units that the search may remove, `[units]`: `removed` and the next least important.
 
-    There are `share` times as many of the latter as in `gone`, or all that remain.
+    There are `share` times as many of the latter as in `removed`, or all that remain.
     """
-    more = min(round(share * int(gone.sum())), int((~gone).sum()))
-    return gone | smallest(importance.masked_fill(gone, torch.inf), more)
+    more = min(round(share * int(removed.sum())), int((~removed).sum()))
+    return removed | smallest(importance.masked_fill(removed, torch.inf), more)

@@ -105,9 +105,9 @@ def test_a_block_without_output_has_no_gradients():
 def test_without_gradients_and_training_it_is_wanda(settings: dict[str, Any]):
     dense, wanda = tiny_model(), tiny_model()
     get("wanda").configure(**settings).apply(wanda, CALIBRATION)
-    model, told = pruned(dense, alpha=0, rounds=0, **settings)
+    model, details = pruned(dense, alpha=0, rounds=0, **settings)
     assert same(fingerprint(model), fingerprint(wanda))
-    assert told["error_before"] == told["error_after"]
+    assert details["error_before"] == details["error_after"]
     assert not torch.equal(masks(pruned(dense, rounds=0, **settings)[0]), masks(wanda))
 
 
@@ -115,12 +115,12 @@ def test_with_a_large_alpha_the_order_is_that_of_the_gradients():
     dense = tiny_model()
     block = first_block(dense)
     G = regional_gradients(block, own(block), range(6))
-    model, told = pruned(dense, alpha=1e9, rounds=0)
+    model, details = pruned(dense, alpha=1e9, rounds=0)
     for role, layer in dense.blocks[0].linears().items():
         lowest = (layer.weight.abs() * G[role]).argsort(dim=1)[:, : layer.in_features // 2]
         zeros = model.blocks[0].linears()[role].weight == 0
         assert zeros.gather(1, lowest).all()
-    assert min(told["balance"][0].values()) > 1e5
+    assert min(details["balance"][0].values()) > 1e5
 
 
 def test_copies_of_the_samples_change_nothing():
@@ -143,8 +143,8 @@ def test_copies_of_the_samples_change_nothing():
 @pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
 def test_training_lowers_the_error_and_keeps_the_pattern(settings: dict[str, Any]):
     dense = tiny_model()
-    model, told = pruned(dense, rate=RATE, **settings)
-    for before, after in zip(told["error_before"], told["error_after"], strict=True):
+    model, details = pruned(dense, rate=RATE, **settings)
+    for before, after in zip(details["error_before"], details["error_after"], strict=True):
         assert after < 0.95 * before
     for old, new in zip(weights(dense), weights(model), strict=True):
         groups = new.unflatten(1, (-1, 4 if "pattern" in settings else new.shape[1]))
@@ -223,10 +223,10 @@ def test_seeds_draw_the_windows():
 
 @pytest.mark.model
 def test_on_the_real_model_training_helps(first_blocks: Any):
-    def told(**settings: Any) -> dict[str, Any]:
+    def details(**settings: Any) -> dict[str, Any]:
         model = copy.deepcopy(first_blocks.dense)
         return WandaPP(pattern="2:4", **settings).apply(model, first_blocks.short).details
 
-    trained = told(rate=1e-4)
+    trained = details(rate=1e-4)
     for before, after in zip(trained["error_before"], trained["error_after"], strict=True):
         assert after < before

@@ -68,7 +68,7 @@ class WandaPP(WeightMethod):
         `error_before` is the error of pruning without training, `balance` the median of
         `alpha G_ij / ||X_j||` of each layer.
         """
-        told: dict[str, list[Any]] = {"error_before": [], "error_after": [], "balance": []}
+        details: dict[str, list[Any]] = {"error_before": [], "error_after": [], "balance": []}
         samples = replace(calibration, batch_size=1)  # one per gradient and per step
         everything = range(len(calibration.ids))
         for block in walk(model, samples, resumes=False):
@@ -80,16 +80,16 @@ class WandaPP(WeightMethod):
             }
             G = regional_gradients(block, weights, everything)
             norms = window_norms(block, weights, everything)
-            told["balance"].append({r: balance(self.alpha * G[r], norms[r]) for r in layers})
+            details["balance"].append({r: balance(self.alpha * G[r], norms[r]) for r in layers})
             first = self.masked(weights, G, norms)
-            told["error_before"].append(output_error(block, targets, first))
+            details["error_before"].append(output_error(block, targets, first))
             if self.rounds:
                 self.train(block, weights, G, targets)
                 norms = window_norms(block, weights, everything)
             for role, pruned in self.masked(weights, G, norms).items():
                 layers[role].weight.copy_(pruned)
-            told["error_after"].append(output_error(block, targets, {}))
-        return told
+            details["error_after"].append(output_error(block, targets, {}))
+        return details
 
     def train(
         self, block: WalkedBlock, weights: ByRole, G: ByRole, targets: Sequence[Tensor]

@@ -283,12 +283,12 @@ def mask_like(small: Block, large: Block) -> None:
         equal = len(kept) == narrow[role].weight.shape[dim]
         assert equal, f"block {small.index}, {role}: not the units that v and up keep"
         weight, bias = wide[role].weight, wide[role].bias
-        gone = torch.ones(weight.shape[dim], dtype=torch.bool)
-        gone[kept] = False
+        removed = torch.ones(weight.shape[dim], dtype=torch.bool)
+        removed[kept] = False
         with torch.no_grad():
-            weight.movedim(dim, 0)[gone] = 0
+            weight.movedim(dim, 0)[removed] = 0
             if dim == 0 and bias is not None:
-                bias[gone] = 0
+                bias[removed] = 0
             if role == "v":  # value dimensions may be mixed
                 weight[kept] = narrow[role].weight
                 if bias is not None:

@@ -18,8 +18,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
 
 SETTINGS = settings(
     max_examples=EXAMPLES,
-    deadline=None,
-    database=None,
+    derandomize=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

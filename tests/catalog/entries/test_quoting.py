@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -38,7 +38,6 @@ TEXTS = st.lists(
 TEXTS = TEXTS.filter(lambda text: text and not any(text_problems(text)))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXTS, st.booleans())
 def test_all_yaml_readers_agree_on_any_text(text: str, inside: bool) -> None:
     written = scalar(text, flow=inside)

@@ -105,7 +105,7 @@ class TestRandomWindows:
         starts = [start for start, _ in random_windows(TEXT, IDS, 10, 5, 0).spans]
         assert starts == [81, 80, 14, 16, 64]
 
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(st.integers(1, 100), st.integers(1, 100), st.integers(0, 2**32))
     def test_windows_lie_within_the_text(self, length, tokens, seed):
         if length > tokens:

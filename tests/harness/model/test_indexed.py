@@ -7,7 +7,7 @@ import io
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -86,7 +86,6 @@ def indexed(model):
 SIZES = st.tuples(st.integers(1, 6), st.integers(1, 6))
 
 
-@settings(deadline=None)
 @given(data=st.data(), sizes=SIZES, bias=st.booleans())
 def test_indexed_linear_equals_dense_layer_with_zeros(data, sizes, bias):
     """After any sequence of `hold` and `shrink`."""

@@ -21,8 +21,9 @@ from implementations.harness.download.embedded import MODEL, TEXTS
 from implementations.harness.results.store import load_records
 from tests.harness.simulated_accelerator.device import COMPILER
 from tools.gpu import environment, summary, wheels
+from tools.gpu.__main__ import Results
 from tools.gpu.resumable_tests import read
-from tools.gpu.steps import UNTIL, Choice, steps
+from tools.gpu.steps import BENCHMARKS, UNTIL, Choice, Ended, steps
 
 ROOT = Path(__file__).resolve().parents[1]
 FEW = "test_acting_methods or test_tensors_left_on_the_host"
@@ -122,6 +123,18 @@ def test_every_step_has_a_share_of_the_time_in_order(tmp_path: Path) -> None:
     assert list(UNTIL.values())[-1] == 1
 
 
+def test_a_step_with_other_options_runs_again(tmp_path: Path) -> None:
+    machine = {"accelerator": "a", "versions": {}, "commit": "", "dirty": False}
+    machine |= {"cpu": "c", "cores": 2}
+    results = Results(tmp_path, machine)
+    sweeps = dict.fromkeys(("speed", "records"), tmp_path)
+    for step in steps(Choice(tmp_path, "cuda", False, "", sweeps)):
+        results.add(step, Ended("done", 1.0))
+    again = Results(tmp_path, machine)
+    small = steps(Choice(tmp_path, "cuda", True, "", sweeps))
+    assert {step.name for step in small if not again.is_done(step)} == {*BENCHMARKS}
+
+
 def test_unsteady_ratios_are_not_shown() -> None:
     row = {"case": "c", "ratio": "a / b", "median": 2.5, "low": 2.0, "high": 2.5, "unit": "s"}
     row |= {"first": 5.0, "second": 2.0, "peaks": None, "note": "", "unavailable": ""}
@@ -133,7 +146,7 @@ def test_unsteady_ratios_are_not_shown() -> None:
 def test_the_environment_adds_what_the_one_below_lacks(tmp_path: Path) -> None:
     wanted = {environment.name_of(line) for line in environment.requirements()}
     assert not wanted & environment.ABSENT
-    assert wanted >= {"transformers", "pydantic", "peft", "pytest"}
+    assert wanted >= {"transformers", "pydantic", "peft", "pytest", "hypothesis"}
     (tmp_path / "wheels").mkdir()
     code = "import environment, pathlib\n"
     code += "environment.requirements = lambda: ['probe', 'pydantic']\n"

@@ -26,7 +26,7 @@ def requirements() -> list[str]:
     """Return the requirements of the atlas, of methods that train, and of its tests."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    tests = [line for line in extras["dev"] if name_of(line) == "pytest"]
+    tests = [line for line in extras["dev"] if name_of(line) in ("pytest", "hypothesis")]
     every = [*project["dependencies"], *extras["train"], *tests]
     return [line for line in every if name_of(line) not in ABSENT]
 

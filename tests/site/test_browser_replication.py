@@ -45,6 +45,17 @@ def test_pairs_of_a_method_are_filtered_and_kept_in_the_address(
     assert visitor.complaints == []
 
 
+def test_a_mark_leads_to_a_pair_that_the_filter_hides(visit: Callable[..., Any]) -> None:
+    page = visit().open("replication.html?outcome=cannot%20tell")
+    ready(page)
+    mark = page.locator(".atlas-paper-orders a[title$=': holds']").first
+    target = mark.get_attribute("href")
+    expect(page.locator(target)).to_be_hidden()
+    mark.click()
+    expect(page.locator(target)).to_be_in_viewport()
+    assert address(page).endswith(f"replication.html{target}")
+
+
 def test_a_mark_leads_to_its_numbers(visit: Callable[..., Any]) -> None:
     page = visit(width=390).open("replication.html")
     mark = page.locator(".atlas-paper-orders a[title]").first

@@ -111,8 +111,15 @@ function filter() {
   skipTo(() => document.querySelector(first) ?? fields[0]);
   form.hidden = false;
   restore();
-  // Hiding parts above the target has moved it.
-  if (location.hash && location.search) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+
+  /** Show the target of the address, which a filter may have hidden or moved. */
+  function reveal() {
+    const target = document.getElementById(location.hash.slice(1));
+    if (target?.closest("[hidden]")) form.reset();
+    target?.scrollIntoView();
+  }
+  addEventListener("hashchange", reveal);
+  if (location.hash && location.search) reveal();
 }
 
 if (form) filter();

@@ -47,8 +47,8 @@ def zeros(model: LanguageModel) -> list[Tensor]:
 def settled(model: LanguageModel, method: AST) -> LanguageModel:
     """Return a copy pruned by the first masks, without training."""
     sparse = copy.deepcopy(model)
-    for weight, gone in method.masks(sparse, TEXT).items():
-        weight.masked_fill_(gone, 0)
+    for weight, removed in method.masks(sparse, TEXT).items():
+        weight.masked_fill_(removed, 0)
     return sparse
 
 
@@ -57,9 +57,9 @@ def settled(model: LanguageModel, method: AST) -> LanguageModel:
 
 def test_keeps_the_two_largest_of_four_inputs():
     weight = torch.tensor([[1.0, -4.0, 2.0, 3.0, 0.5, 0.1, -0.2, 0.3], [9.0] * 8])
-    gone = ast().smallest(weight)
+    removed = ast().smallest(weight)
     # Equal ones go from the left; were groups taken over outputs, the second row would stay.
-    assert gone.tolist() == [
+    assert removed.tolist() == [
         [True, False, True, False, False, True, True, False],
         [True, True, False, False, True, True, False, False],
     ]
@@ -67,8 +67,8 @@ def test_keeps_the_two_largest_of_four_inputs():
 
 def test_unstructured_masks_prune_every_row_equally():
     weight = torch.tensor([[1.0, 2.0, 3.0, 4.0], [10.0, 40.0, 30.0, 20.0]])
-    gone = AST(sparsity=0.25).smallest(weight)
-    assert gone.tolist() == [[True, False, False, False], [True, False, False, False]]
+    removed = AST(sparsity=0.25).smallest(weight)
+    assert removed.tolist() == [[True, False, False, False], [True, False, False, False]]
 
 
 def test_initial_wanda_mask_equals_wanda():
@@ -117,11 +117,11 @@ def test_straight_through_gradient_reaches_every_weight():
 
 
 def steps(
-    weight: float, gradients: list[float], gone: bool | None, pull: float = 0.5, **settings
+    weight: float, gradients: list[float], removed: bool | None, pull: float = 0.5, **settings
 ) -> tuple[float, dict]:
     """Take a step of rate 0.01 by each gradient; return the weight and the optimiser's state."""
     parameter = nn.Parameter(torch.tensor([weight], dtype=torch.float64))
-    masks = {} if gone is None else {parameter: torch.tensor([gone])}
+    masks = {} if removed is None else {parameter: torch.tensor([removed])}
     settings = {"lr": 0.01, "betas": (0.9, 0.95), "weight_decay": 0.0} | settings
     optimizer = AnnealedAdamW([parameter], masks, lambda step: pull, **settings)
     for gradient in gradients:

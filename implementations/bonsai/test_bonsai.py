@@ -74,10 +74,10 @@ def test_candidates_for_removal_are_the_weakest_units():
 
 
 @pytest.mark.parametrize(
-    ("units", "share", "candidates", "gone"),
+    ("units", "share", "candidates", "removed"),
     [(3, 0.05, 1, 1), (1, 0.05, 1, 1), (9, 0.05, 1, 1), (4, 0.5, 4, 3), (2, 1.0, 2, 2)],
 )
-def test_small_parts(units: int, share: float, candidates: int, gone: int):
+def test_small_parts(units: int, share: float, candidates: int, removed: int):
     for rho in (
         torch.rand(units).double(),
         torch.ones(units).double(),
@@ -85,7 +85,7 @@ def test_small_parts(units: int, share: float, candidates: int, gone: int):
     ):
         off, complement = pair(rho, share)
         assert int((off | complement).sum()) == candidates
-        assert int(off.sum()) == gone
+        assert int(off.sum()) == removed
 
 
 def test_empty_part_loses_nothing():
@@ -176,10 +176,10 @@ def test_keeps_the_units_that_the_loss_needs(monkeypatch):
     """Removing a channel with an even index costs a lot; the others cost nothing."""
 
     class Known(bonsai.Candidates):
-        def __call__(self, gone: Tensor) -> float:
-            channels = torch.cat([part[2:] for part in gone.split(50)])  # after two KV groups
+        def __call__(self, removed: Tensor) -> float:
+            channels = torch.cat([part[2:] for part in removed.split(50)])  # after two KV groups
             self.measure = lambda: 10 + float(channels[::2].sum())
-            return super().__call__(gone)
+            return super().__call__(removed)
 
     monkeypatch.setattr(bonsai, "Candidates", Known)
     model = tiny_model(blocks=2)
@@ -269,15 +269,15 @@ def test_removes_only_units_of_a_low_prior():
     weak = torch.cat([weakest(rho, 0.2) for rho in prior])
     dense, small = copy.deepcopy(model), {"step": 0.2, "pairs": 50}
     Bonsai(sparsity=0.2, **small).apply(model, tokens, seed=3)
-    gone = []
+    removed = []
     for was, now in zip(dense.blocks, model.blocks, strict=True):
         for a, b in (
             (was.attention.v.weight[:: was.attention.head_size], now.attention.v.weight),
             (was.feed_forward.up.weight, now.feed_forward.up.weight),
         ):
-            gone += [not any(map(row.equal, b)) for row in a]
-    assert any(gone)
-    assert not (torch.tensor(gone) & ~weak).any()
+            removed += [not any(map(row.equal, b)) for row in a]
+    assert any(removed)
+    assert not (torch.tensor(removed) & ~weak).any()
 
 
 def test_without_perturbation_all_parts_lose_their_weakest_units(monkeypatch):

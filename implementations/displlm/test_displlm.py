@@ -228,7 +228,7 @@ def test_sliced_model_equals_the_gated_model(family: str):
     model = tiny_model(family)
     dense, text = copy.deepcopy(model), text_for(model)
     outcome = DispLLM(sparsity=0.4, steps=20, learning_rate=0.05).apply(model, text)
-    gone = []
+    removed = []
     for before, after in zip(dense.blocks, model.blocks, strict=True):
         held = [
             held_indices(after.attention.q, 1),
@@ -245,9 +245,9 @@ def test_sliced_model_equals_the_gated_model(family: str):
         for places, size in zip(held, Budget(dense).sizes[before.index], strict=True):
             off = torch.ones(size, dtype=torch.bool)
             off[slice(None) if places is None else places] = False
-            gone.append(off)
-        gone[-2] = ~same.any(dim=1)
-    with masked(dense, torch.cat(gone), *VECTORS):
+            removed.append(off)
+        removed[-2] = ~same.any(dim=1)
+    with masked(dense, torch.cat(removed), *VECTORS):
         torch.testing.assert_close(logits(model), logits(dense), rtol=1e-4, atol=1e-4)
     widths = outcome.details["widths"]
     rows_ = [[widths[kind][index] for kind in VECTORS] for index in range(len(dense.blocks))]

@@ -161,11 +161,11 @@ def test_without_a_scale_the_cube_makes_it_magnitude():
         small(cubic=True, second_order=5e-4, gradient_scale=scale).apply(model, given())
         shared = total = 0.0
         for (_, _, pruned), (_, _, linear) in zip(model.linears(), dense.linears(), strict=True):
-            gone = pruned.weight == 0
+            removed = pruned.weight == 0
             size = linear.weight.abs()
             smallest = size <= size.flatten().kthvalue(size.numel() // 2).values
-            shared += float((gone & smallest).sum())
-            total += float(gone.sum())
+            shared += float((removed & smallest).sum())
+            total += float(removed.sum())
         return shared / total
 
     assert agreement(1.0) > 0.9
@@ -189,8 +189,8 @@ def test_remaining_weights_keep_their_values(family: str):
 @pytest.mark.parametrize(("blocks", "width"), [(1, 32), (4, 8), (5, 7)])
 def test_each_block_of_columns_loses_the_share(blocks: int, width: int):
     scores = torch.rand(10, 32)
-    gone = small(column_blocks=blocks).lowest(scores)
-    for part, score in zip(gone.split(width, 1), scores.split(width, 1), strict=True):
+    removed = small(column_blocks=blocks).lowest(scores)
+    for part, score in zip(removed.split(width, 1), scores.split(width, 1), strict=True):
         assert int(part.sum()) == part.numel() // 2
         assert float(score[part].max()) < float(score[~part].min())
 

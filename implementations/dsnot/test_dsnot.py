@@ -24,11 +24,11 @@ def problem(rows: int = 40, width: int = 60, seed: int = 0) -> tuple[Tensor, Ten
     return terms, terms / (variance + 0.1), costs
 
 
-def revised(terms, gone, worth=None, costs=None, **settings) -> list[list[int]]:
+def revised(terms, removed, worth=None, costs=None, **settings) -> list[list[int]]:
     """Revise masks given as lists of columns; return the columns removed in the end."""
     terms = torch.tensor(terms)
     mask = torch.zeros_like(terms, dtype=torch.bool)
-    for row, columns in enumerate(gone):
+    for row, columns in enumerate(removed):
         mask[row, columns] = True
     worth = terms if worth is None else torch.tensor(worth)
     costs = terms.abs() if costs is None else torch.tensor(costs)
@@ -105,12 +105,12 @@ def test_equals_a_plain_loop_over_rows(seed):
     found = DSnoT().revise(first, terms, worth, costs)
     for row in range(len(terms)):
         C, G, A = (x[row].tolist() for x in (terms, worth, costs))
-        gone = set(first[row].nonzero().flatten().tolist())
-        kept, error = set(range(60)) - gone, sum(C[j] for j in gone)
-        dropped, revived = set(gone), set()
+        removed = set(first[row].nonzero().flatten().tolist())
+        kept, error = set(range(60)) - removed, sum(C[j] for j in removed)
+        dropped, revived = set(removed), set()
         for _ in range(50):
             sign = 1 if error > 0 else -1
-            back = [j for j in gone - revived if sign * C[j] > 0]
+            back = [j for j in removed - revived if sign * C[j] > 0]
             away = [j for j in kept - dropped if sign * C[j] < 0]
             if abs(error) <= 0.1 or not back or not away:
                 break
@@ -214,5 +214,5 @@ def test_revises_a_magnitude_mask_with_moments_and_wanda_scores(settings, power)
         terms = 2048 * W * X.mean(dim=0)
         worth = terms / X.var(dim=0) ** power
         costs = W.abs() if method.pattern else W.abs() * X.norm(dim=0)
-        gone = method.revise(method.choose(W.abs()), terms, worth, costs)
-        assert torch.equal(found.blocks[0].linears()[role].weight, W.masked_fill(gone, 0))
+        removed = method.revise(method.choose(W.abs()), terms, worth, costs)
+        assert torch.equal(found.blocks[0].linears()[role].weight, W.masked_fill(removed, 0))

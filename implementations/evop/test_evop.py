@@ -36,9 +36,9 @@ class Known(Candidates):
         super().__init__(tiny_model(blocks=blocks), lambda: loss(self.asked[-1]), "blocks")
         self.asked: list[list[int]] = []
 
-    def __call__(self, gone: Tensor) -> float:
-        self.asked.append(gone.nonzero().flatten().tolist())
-        return super().__call__(gone)
+    def __call__(self, removed: Tensor) -> float:
+        self.asked.append(removed.nonzero().flatten().tolist())
+        return super().__call__(removed)
 
 
 def bits(*rows: str) -> Tensor:
@@ -103,7 +103,7 @@ def test_crossover_swaps_a_segment_without_the_last_bit():
 
 
 def test_best_is_remembered_but_not_reinserted():
-    loss = Known(4, lambda gone: 1.0 if gone == [0, 1] else 2.0)
+    loss = Known(4, lambda removed: 1.0 if removed == [0, 1] else 2.0)
     least = evolve(loss, bits("1100", "1100"), 3, mutation=1)  # every bit flips each time
     assert loss.asked == [[0, 1]] * 2 + [[2, 3]] * 2 + [[0, 1]] * 2
     assert least == [1.0] * 3
@@ -113,11 +113,11 @@ def test_best_is_remembered_but_not_reinserted():
 
 def test_mutations_are_repaired():
     torch.manual_seed(0)
-    loss = Known(8, lambda gone: float(sum(gone)))
+    loss = Known(8, lambda removed: float(sum(removed)))
     evolve(loss, drawn(10, 8, 3), 20, mutation=0.3)
-    assert {len(gone) for gone in loss.asked} == {3}
+    assert {len(removed) for removed in loss.asked} == {3}
     assert loss.evaluations > 30
-    same_again = Known(8, lambda gone: float(sum(gone)))
+    same_again = Known(8, lambda removed: float(sum(removed)))
     evolve(same_again, bits("11100000").expand(10, -1), 20, mutation=0)
     assert same_again.evaluations == 1
 
@@ -129,7 +129,7 @@ def test_finds_the_cheapest_blocks_for_additive_losses():
     torch.manual_seed(0)
     harms = torch.rand(12)
     defaults = EvoP()
-    loss = Known(12, lambda gone: float(harms[gone].sum()))
+    loss = Known(12, lambda removed: float(harms[removed].sum()))
     evolve(loss, drawn(defaults.population, 12, 3), defaults.generations, defaults.mutation)
     assert loss.best.nonzero().flatten().tolist() == sorted(harms.argsort()[:3].tolist())
     assert loss.evaluations < 0.75 * math.comb(12, 3)  # a few bits in a thousand mutate
@@ -249,8 +249,8 @@ def test_refuses_invalid_input_before_any_work():
 
 
 def error_of(model: LanguageModel, tokens: Tokens, *removed: int) -> float:
-    gone = torch.isin(torch.arange(len(model.blocks)), torch.tensor(removed))
-    with masked(model, gone, "blocks"):
+    mask = torch.isin(torch.arange(len(model.blocks)), torch.tensor(removed))
+    with masked(model, mask, "blocks"):
         return math.log(perplexity(model, tokens).value)
 
 

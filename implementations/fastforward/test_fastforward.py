@@ -343,11 +343,11 @@ def test_random_search_uses_its_evaluations_without_learning(monkeypatch):
 class Known(Candidates):
     """Candidates with a known loss, to which only the channels of block 1 do not contribute."""
 
-    def __call__(self, gone: Tensor) -> float:
-        parts = gone.double().split([2, 48] * 3)
+    def __call__(self, removed: Tensor) -> float:
+        parts = removed.double().split([2, 48] * 3)
         harm = sum(float(part.mean()) for index, part in enumerate(parts) if index != 3)
         self.measure = lambda: 10 * math.exp(harm)
-        return super().__call__(gone)
+        return super().__call__(removed)
 
 
 def test_learns_which_part_does_not_matter(monkeypatch):
@@ -402,18 +402,18 @@ def ridge(W: Tensor, Z: Tensor, keep: Tensor, alpha: float) -> Tensor:
 def test_fit_is_ridge_regression_on_inputs_of_the_pruned_model(family: str):
     model, tokens = tiny_model(family, blocks=2), random_tokens(12)
     dense = copy.deepcopy(model)
-    method, gone = FastForward(ridge=0.9), []
+    method, removed = FastForward(ridge=0.9), []
     for block in model.blocks:
         groups = torch.arange(block.attention.kv_heads) == block.index
-        gone += [groups, torch.arange(48) % 3 == block.index]
-    method.cut(model, tokens, torch.cat(gone))
+        removed += [groups, torch.arange(48) % 3 == block.index]
+    method.cut(model, tokens, torch.cat(removed))
     for index, block in enumerate(model.blocks):
         twin = copy.deepcopy(model)  # the pruned blocks before it, the block itself dense
         for i in range(index, len(model.blocks)):
             twin.layers[i] = copy.deepcopy(dense.layers[i])
         attention, was = twin.blocks[index].attention, twin.blocks[index].feed_forward
         Z = inputs(twin, attention.o, tokens)
-        keep = (~gone[2 * index]).repeat_interleave(attention.group * attention.head_size)
+        keep = (~removed[2 * index]).repeat_interleave(attention.group * attention.head_size)
         expected = ridge(attention.o.weight.double(), Z, keep, 0.9)
         torch.testing.assert_close(
             block.attention.o.weight.double(), expected, rtol=1e-3, atol=1e-4
@@ -421,12 +421,12 @@ def test_fit_is_ridge_regression_on_inputs_of_the_pruned_model(family: str):
         # `down` behind the pruned and fitted attention.
         twin.layers[index].self_attn = copy.deepcopy(block.module.self_attn)
         Z = inputs(twin, was.down, tokens)
-        expected = ridge(was.down.weight.double(), Z, ~gone[2 * index + 1], 0.9)
+        expected = ridge(was.down.weight.double(), Z, ~removed[2 * index + 1], 0.9)
         torch.testing.assert_close(
             block.feed_forward.down.weight.double(), expected, rtol=1e-3, atol=1e-4
         )
         torch.testing.assert_close(
-            block.feed_forward.up.weight, was.up.weight[~gone[2 * index + 1]]
+            block.feed_forward.up.weight, was.up.weight[~removed[2 * index + 1]]
         )
 
 

@@ -89,9 +89,9 @@ def case(seed: int, tokens: int = 40, out: int = 5, features: int = 7) -> tuple[
 @given(seed=st.integers(0, 1000), j=st.integers(0, 6))
 def test_removing_one_channel_costs_its_variance_times_its_norm(seed: int, j: int):
     X, W = case(seed)
-    gone = marks(7, j)
-    bias = compensation(W, moments(X).mean, gone)
-    error = (X @ W.T - ((X * ~gone) @ W.T + bias)).square().sum(dim=1).mean()
+    removed = marks(7, j)
+    bias = compensation(W, moments(X).mean, removed)
+    error = (X @ W.T - ((X * ~removed) @ W.T + bias)).square().sum(dim=1).mean()
     biased = X[:, j].var(correction=0)
     assert float(error) == pytest.approx(float(biased * W[:, j].square().sum()), rel=1e-9)
     score = fluctuation(moments(X).variance, W)[j]  # unbiased, as formula (1)
@@ -200,11 +200,11 @@ def test_slicing_equals_masking_with_the_same_biases(family: str):
         )
         twin = masked.blocks[index]
         heads = lost[:groups].repeat_interleave(block.attention.group * block.attention.head_size)
-        for linear, mean, gone in (
+        for linear, mean, removed in (
             (twin.attention.o, seen[index]["o"].mean, heads),
             (twin.feed_forward.down, seen[index]["down"].mean, lost[groups:]),
         ):
-            add_bias(linear, compensation(linear.weight, mean, gone))
+            add_bias(linear, compensation(linear.weight, mean, removed))
         mask_units(twin, "kv-groups", ~lost[:groups])
         mask_units(twin, "channels", ~lost[groups:])
         FLAP().remove(block, seen[index], lost)

@@ -67,8 +67,8 @@ def test_masks_by_the_definition(norm):
             by_sample = X.unflatten(0, (5, 24)).square().sum(dim=1)
             norms = by_sample.mean(dim=0).sqrt()
             G = ALPHA[norm] * torch.linalg.vector_norm(gradients[role].double(), order, dim=0)
-            gone = lowest(linear.weight.abs().double() * (norms + G))
-            equal.append(torch.equal(gone, model.blocks[2].linears()[role].weight == 0))
+            removed = lowest(linear.weight.abs().double() * (norms + G))
+            equal.append(torch.equal(removed, model.blocks[2].linears()[role].weight == 0))
         return all(equal)
 
     assert agree(half, dense)

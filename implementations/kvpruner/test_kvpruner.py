@@ -218,8 +218,8 @@ def test_removes_equally_many_pairs_of_every_kv_head(family: str, tie: str):
         for head in range(attention.kv_heads):
             both, own = (scores, scores) if tie == "joint" else (scores[:2], scores[2:])
             pair = [float(both[:, head, [c, c + half]].mean(dim=0).sum()) for c in range(half)]
-            gone = lowest(pair, half - left)
-            assert k[head] == [d for d in range(2 * half) if d % half not in gone]
+            removed = lowest(pair, half - left)
+            assert k[head] == [d for d in range(2 * half) if d % half not in removed]
             if tie == "separate":
                 single = own[:, head].mean(dim=0).tolist()
                 gone_dims = lowest(single, 2 * (half - left))
@@ -239,10 +239,10 @@ def test_removes_only_attention_weights():
     assert method.unit(model) == attention // 4 // 4  # a pair of four in every head of a block
     assert method.rate(model) == pytest.approx(0.15 * weights / attention)
     outcome = method.apply(model, random_tokens())
-    gone = weights - count_weights(model).all
-    assert abs(gone - 0.15 * weights) <= method.unit(model) / 2
+    removed = weights - count_weights(model).all
+    assert abs(removed - 0.15 * weights) <= method.unit(model) / 2
     left = outcome.details["pairs"]
-    assert outcome.details["cache_could_be"] == sum(left) / 16 == 1 - gone / attention
+    assert outcome.details["cache_could_be"] == sum(left) / 16 == 1 - removed / attention
     for block in model.blocks:
         assert block.feed_forward.channels == 48
 
@@ -270,8 +270,8 @@ def test_blocks_may_differ_and_one_may_have_no_attention_left():
     for settings in ({}, {"balance": True}, {"tie": "separate"}):
         pruned = copy.deepcopy(model)
         outcome = KVPruner(sparsity=0.1, **settings).apply(pruned, random_tokens())
-        gone = weights - count_weights(pruned).all
-        assert abs(gone - 0.1 * weights) <= unit / 2
+        removed = weights - count_weights(pruned).all
+        assert abs(removed - 0.1 * weights) <= unit / 2
         left = outcome.details["pairs"]
         assert left[1] == 0
         cache = 2 * left[0] + left[2] + 2 * left[3]  # by KV heads, of which one is left in block 2
@@ -306,9 +306,9 @@ def test_trials_change_one_block_at_a_time_and_restore_it():
 def test_trial_ratio_can_be_set(trial: float, count: int, monkeypatch):
     model, tried = tiny_model(), []
 
-    def counted(model, gone, *kinds):
-        tried.append(int(gone.sum()))
-        return masked(model, gone, *kinds)
+    def counted(model, removed, *kinds):
+        tried.append(int(removed.sum()))
+        return masked(model, removed, *kinds)
 
     monkeypatch.setattr(kvpruner, "masked", counted)
     KVPruner(trial=trial).apply(model, random_tokens())

@@ -174,9 +174,9 @@ def test_removes_the_lowest_scores_of_every_block(taylor: str):
     expected, dense = reference(model, tokens, taylor), copy.deepcopy(model)
     LLMPruner(taylor=taylor, sparsity=0.3).apply(model, tokens)
     for block, was, by_kind in zip(model.blocks, dense.blocks, expected, strict=True):
-        gone = was.feed_forward.channels - block.feed_forward.channels
-        assert gone > 0
-        stay = set(range(was.feed_forward.channels)) - lowest(by_kind["channels"], gone)
+        removed = was.feed_forward.channels - block.feed_forward.channels
+        assert removed > 0
+        stay = set(range(was.feed_forward.channels)) - lowest(by_kind["channels"], removed)
         assert torch.equal(block.feed_forward.up.weight, was.feed_forward.up.weight[sorted(stay)])
         lost = was.attention.kv_heads - block.attention.kv_heads
         stay = set(range(was.attention.kv_heads)) - lowest(by_kind["kv-groups"], lost)
@@ -201,10 +201,10 @@ def test_protects_the_ends_and_prunes_the_others_equally():
         assert all(left[i] < count for i in inner)
         assert max(left[i] for i in inner) - min(left[i] for i in inner) <= 1
     # The closed form: 3 d a channel, 4 d h a head.
-    gone = sum(3 * 32 * (40 - outcome.details["channels"][i]) for i in inner)
-    gone += sum(4 * 32 * 8 * (4 - outcome.details["kv_groups"][i]) for i in inner)
-    assert count_weights(dense).all - count_weights(model).all == gone
-    assert abs(gone - 0.3 * count_weights(dense).all) <= 4 * 32 * 8 / 2
+    removed = sum(3 * 32 * (40 - outcome.details["channels"][i]) for i in inner)
+    removed += sum(4 * 32 * 8 * (4 - outcome.details["kv_groups"][i]) for i in inner)
+    assert count_weights(dense).all - count_weights(model).all == removed
+    assert abs(removed - 0.3 * count_weights(dense).all) <= 4 * 32 * 8 / 2
 
 
 def test_default_protected_blocks():

@@ -55,9 +55,9 @@ def test_on_the_real_model_the_error_rises_with_sparsity(first_blocks):
     model = first_blocks.pruned("magnitude", sparsity=0.5)
     for block, role, linear in model.linears():
         weight = first_blocks.dense.blocks[block.index].linears()[role].weight
-        gone = linear.weight == 0
-        assert int(gone.sum()) == weight.numel() // 2, f"block {block.index}, {role}"
-        assert weight[gone].abs().max() <= weight[~gone].abs().min()
+        removed = linear.weight == 0
+        assert int(removed.sum()) == weight.numel() // 2, f"block {block.index}, {role}"
+        assert weight[removed].abs().max() <= weight[~removed].abs().min()
     assert model.hf.lm_head.weight is model.hf.get_input_embeddings().weight
     errors = [
         first_blocks.error("magnitude", **setting)

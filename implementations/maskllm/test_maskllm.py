@@ -127,7 +127,8 @@ def test_priors_are_the_masks_of_the_methods(prior: str, pattern: str):
     get(prior).configure(pattern=pattern).apply(theirs, random_tokens())
     assert list(found) == [linear for _, _, linear in model.linears()]
     assert all(
-        torch.equal(~keep, gone) for keep, gone in zip(found.values(), zeros(theirs), strict=True)
+        torch.equal(~keep, removed)
+        for keep, removed in zip(found.values(), zeros(theirs), strict=True)
     )
     assert same(before, fingerprint(model))
 
@@ -308,7 +309,7 @@ def test_sparsities_are_rounded_to_whole_weights_of_a_group():
     model = tiny_model()
     with pytest.warns(UserWarning, match=r"achieved a sparsity of 0\.5 where 0\.6"):
         MaskLLM(sparsity=0.6, steps=1, batch=1).apply(model, TEXT)
-    groups = [gone.unflatten(1, (-1, 4)).sum(dim=-1) for gone in zeros(model)]
+    groups = [removed.unflatten(1, (-1, 4)).sum(dim=-1) for removed in zeros(model)]
     assert set(itertools.chain(*(g.flatten().tolist() for g in groups))) == {2}
 
 

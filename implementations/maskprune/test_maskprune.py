@@ -219,14 +219,14 @@ def test_merges_masks_into_the_following_layers(family: str):
     one = problem(model)
     torch.manual_seed(0)
     one.masks.data = torch.rand(len(one.masks)) + 0.5
-    gone = torch.rand(len(one.masks)) < 0.3
-    gone[:1] = False
+    removed = torch.rand(len(one.masks)) < 0.3
+    removed[:1] = False
     with torch.no_grad(), gated(model, *KINDS) as gates:
-        gates.values = one.masks * ~gone
+        gates.values = one.masks * ~removed
         masked = logits(model)
     with torch.no_grad():
         fold(model, one.by_kind(), KINDS)
-        remove_units(model, gone)
+        remove_units(model, removed)
     torch.testing.assert_close(logits(model), masked, rtol=1e-4, atol=1e-4)
 
 

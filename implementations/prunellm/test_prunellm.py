@@ -194,9 +194,11 @@ def test_removes_units_of_least_fluctuation_and_adds_their_mean(family: str):
             columns = moments.variance * linear.weight.double().square().sum(dim=0)
             units = block.attention.kv_heads if kind == "kv-groups" else len(columns)
             kept = columns.view(units, -1).mean(dim=1).argsort(stable=True)[units - left :]
-            gone = ~torch.isin(torch.arange(units), kept).repeat_interleave(len(columns) // units)
-            if gone.any():
-                mean = (linear.weight.double()[:, gone] @ moments.mean[gone]).float()
+            removed = ~torch.isin(torch.arange(units), kept).repeat_interleave(
+                len(columns) // units
+            )
+            if removed.any():
+                mean = (linear.weight.double()[:, removed] @ moments.mean[removed]).float()
                 was = 0 if linear.bias is None else linear.bias
                 linear.bias = torch.nn.Parameter(was + mean)
             mask_units(block, kind, kept)

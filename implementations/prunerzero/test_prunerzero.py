@@ -184,8 +184,8 @@ def test_masks_by_the_definition(norm):
             G = torch.linalg.vector_norm(each, order, dim=0)
             score = linear.weight.double().square() * (G - G.min())
             lowest = score.argsort(dim=1)[:, : linear.in_features // 2]
-            gone = torch.zeros_like(score, dtype=torch.bool).scatter_(1, lowest, True)
-            assert torch.equal(gone, after.linears()[role].weight == 0)
+            removed = torch.zeros_like(score, dtype=torch.bool).scatter_(1, lowest, True)
+            assert torch.equal(removed, after.linears()[role].weight == 0)
 
 
 def test_norms_differ():

@@ -112,10 +112,10 @@ def test_removes_exactly_the_drawn_units(family: str):
     assert count_weights(model).all == int(costs[~drawn].sum())
     assert abs(int(costs[drawn].sum()) - 0.4 * int(costs.sum())) <= method.unit(dense) / 2
     parts = drawn.split(sizes)[1::2]  # the channels of each block
-    for before, after, gone in zip(dense.blocks, model.blocks, parts, strict=True):
+    for before, after, removed in zip(dense.blocks, model.blocks, parts, strict=True):
         was, now = before.feed_forward, after.feed_forward
-        assert torch.equal(now.up.weight, was.up.weight[~gone])
-        assert torch.equal(now.down.weight, was.down.weight[:, ~gone])
+        assert torch.equal(now.up.weight, was.up.weight[~removed])
+        assert torch.equal(now.down.weight, was.down.weight[:, ~removed])
 
 
 @pytest.mark.model

@@ -62,8 +62,8 @@ def test_every_pattern_of_a_group_is_drawn_equally_often():
 
 
 def test_every_matrix_loses_the_same_share():
-    for gone in masks(0, tiny_model(blocks=3), sparsity=0.3):
-        assert int(gone.sum()) == int(0.3 * gone.numel() + 1e-9)
+    for removed in masks(0, tiny_model(blocks=3), sparsity=0.3):
+        assert int(removed.sum()) == int(0.3 * removed.numel() + 1e-9)
 
 
 @pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}])
@@ -83,9 +83,9 @@ def test_result_depends_on_the_seed_only(settings: dict):
 
 def test_layers_are_independent():
     model = tiny_model(blocks=2)
-    gone = masks(0, model, sparsity=0.5)
-    layers = len(gone) // 2
-    for one, other in zip(gone[:layers], gone[layers:], strict=True):  # of one role and shape
+    removed = masks(0, model, sparsity=0.5)
+    layers = len(removed) // 2
+    for one, other in zip(removed[:layers], removed[layers:], strict=True):  # of one role and shape
         assert 0.4 < float((one == other).double().mean()) < 0.6
 
 

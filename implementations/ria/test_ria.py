@@ -69,9 +69,9 @@ def test_score_uses_the_square_root_of_activations():
     W, norms = random(), torch.logspace(-2, 2, 40)
     torch.testing.assert_close(RIA().score(W, norms), relative_importance(W) * norms.sqrt())
     assert torch.equal(RIA(exponent=0).score(W, norms * 0), relative_importance(W))
-    gone = RIA(exponent=20).mask(RIA(exponent=20).score(W, norms))
-    assert gone[:, :18].all()  # the quietest inputs, whatever their weights
-    assert not gone[:, 22:].any()
+    removed = RIA(exponent=20).mask(RIA(exponent=20).score(W, norms))
+    assert removed[:, :18].all()  # the quietest inputs, whatever their weights
+    assert not removed[:, 22:].any()
 
 
 def test_compares_weights_in_the_matrix_or_the_row():
@@ -130,11 +130,11 @@ def test_each_step_is_the_best_of_all_assignments():
 def test_simulated_permutation_does_not_reorder_weights():
     scores = random().abs() * torch.logspace(-1, 1, 40)
     order = permutation(scores, PATTERN)
-    gone = RIA(pattern="2:4", permutation="simulated").mask(scores, order)
-    assert (gone.sum(dim=1) == 20).all()
-    assert (gone[:, order].unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
-    assert not (gone.unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
-    assert float(scores[~gone].sum()) == pytest.approx(kept(scores, order))
+    removed = RIA(pattern="2:4", permutation="simulated").mask(scores, order)
+    assert (removed.sum(dim=1) == 20).all()
+    assert (removed[:, order].unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
+    assert not (removed.unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
+    assert float(scores[~removed].sum()) == pytest.approx(kept(scores, order))
 
 
 def test_stacks_columns_of_query_heads_with_a_common_value_head():

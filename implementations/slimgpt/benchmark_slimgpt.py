@@ -31,18 +31,18 @@ def plain(weight: Tensor, hessian: Tensor, width: int, counts: list[int]) -> tup
         c = torch.linalg.cholesky(own).diagonal(dim1=1, dim2=2).flatten() ** 2  # [in]
         errors = (weight**2 / c).sum(dim=0).view(-1, width).sum(dim=1)
         order = errors.masked_fill(~kept, torch.inf).argsort(stable=True)
-        gone = columns[order[:count]].flatten()
+        removed = columns[order[:count]].flatten()
         first = columns[order].flatten()  # the columns to remove come first
         upper = torch.linalg.cholesky(inverse[first][:, first], upper=True)
         ordered = weight[:, first]
-        for i in range(len(gone)):
+        for i in range(len(removed)):
             error = ordered[:, i] / upper[i, i]
             ordered[:, i:] -= torch.outer(error, upper[i, i:])
         weight[:, first] = ordered
-        weight[:, gone] = 0
-        hessian[gone] = 0
-        hessian[:, gone] = 0
-        hessian[gone, gone] = 1
+        weight[:, removed] = 0
+        hessian[removed] = 0
+        hessian[:, removed] = 0
+        hessian[removed, removed] = 1
         kept[order[:count]] = False
     return weight, kept
 

@@ -51,10 +51,10 @@ def cost(W: Tensor, V: Tensor, H: Tensor) -> float:
     return float((((W - V) @ H) * (W - V)).sum())
 
 
-def corrected(W: Tensor, H: Tensor, gone: Tensor, damping: float = 0.01) -> Tensor:
+def corrected(W: Tensor, H: Tensor, removed: Tensor, damping: float = 0.01) -> Tensor:
     """Return the weight without some columns, with the others corrected."""
     V = W.clone()
-    eliminate(V, damped_inverse(H, damping), gone)
+    eliminate(V, damped_inverse(H, damping), removed)
     return V
 
 
@@ -149,11 +149,11 @@ def test_the_choice_is_the_best_of_all_subsets(seed: int):
 
 def test_candidates_are_removed_units_and_the_next_lowest():
     importance = torch.tensor([5.0, 1.0, 0.5, 3.0, 2.0, 4.0])
-    gone = torch.tensor([False, True, True, False, False, False])
-    assert candidates(importance, gone, 0).tolist() == gone.tolist()
-    assert candidates(importance, gone, 0.5).nonzero().flatten().tolist() == [1, 2, 4]
-    assert candidates(importance, gone, 1).nonzero().flatten().tolist() == [1, 2, 3, 4]
-    assert candidates(importance, gone, 1e9).all()
+    removed = torch.tensor([False, True, True, False, False, False])
+    assert candidates(importance, removed, 0).tolist() == removed.tolist()
+    assert candidates(importance, removed, 0.5).nonzero().flatten().tolist() == [1, 2, 4]
+    assert candidates(importance, removed, 1).nonzero().flatten().tolist() == [1, 2, 3, 4]
+    assert candidates(importance, removed, 1e9).all()
 
 
 @pytest.mark.parametrize(
@@ -172,14 +172,14 @@ def test_search_equals_a_plain_search(width: int, count: int, pool: int):
         slow, paid = plain(V, inverse, units, count)
         assert order.tolist() == slow
         # In steps or at once: the weights, and what they cost in the damped Hessian.
-        gone = units[order].flatten()
-        torch.testing.assert_close(corrected(W, H, gone), V, rtol=1e-7, atol=1e-9)
-        own = torch.linalg.inv(torch.linalg.inv(damped(H))[gone][:, gone])
-        joint = torch.trace(W[:, gone] @ own @ W[:, gone].T)
+        removed = units[order].flatten()
+        torch.testing.assert_close(corrected(W, H, removed), V, rtol=1e-7, atol=1e-9)
+        own = torch.linalg.inv(torch.linalg.inv(damped(H))[removed][:, removed])
+        joint = torch.trace(W[:, removed] @ own @ W[:, removed].T)
         torch.testing.assert_close(paid.sum(), joint)
         assert cost(W, V, damped(H)) == pytest.approx(float(joint))
         keep = torch.ones(48, dtype=torch.bool)
-        keep[gone] = False
+        keep[removed] = False
         torch.testing.assert_close(V[:, keep], refit(W, H, keep, 0.01), rtol=1e-7, atol=1e-9)
 
 
@@ -276,11 +276,11 @@ def test_search_does_not_change_the_number_of_units(family: str):
             sum(outcome.details["kv_groups_exchanged"] + outcome.details["channels_exchanged"])
         )
     assert widths[0] == widths[1] == widths[2]
-    gone, pool = map(torch.cat, zip(*SoBP(sparsity=0.3).choices(dense, tokens), strict=True))
-    assert torch.equal(units[0], ~gone)
+    removed, pool = map(torch.cat, zip(*SoBP(sparsity=0.3).choices(dense, tokens), strict=True))
+    assert torch.equal(units[0], ~removed)
     assert exchanged[0] == 0 < min(exchanged[1:])
     for kept, count in zip(units, exchanged, strict=True):
-        assert int((gone & kept).sum()) == int((~gone & ~kept).sum()) == count
+        assert int((removed & kept).sum()) == int((~removed & ~kept).sum()) == count
     assert bool((pool | units[1]).all())  # what went instead was among the least important
     assert not bool((pool | units[2]).all())
 
@@ -298,8 +298,8 @@ def test_without_selection_every_block_loses_the_same(family: str):
     X = inputs(twin, twin.blocks[0].feed_forward.down, tokens)
     W, everything = twin.blocks[0].feed_forward.down.weight.double(), torch.arange(48).view(-1, 1)
     order, _ = plain(W, damped_inverse(X.T @ X, 0.01), everything, lost[0][1])
-    gone = (~kept_units(model, dense, 0, "channels")).nonzero().flatten()
-    assert sorted(order) == gone.tolist()
+    removed = (~kept_units(model, dense, 0, "channels")).nonzero().flatten()
+    assert sorted(order) == removed.tolist()
 
 
 def test_one_stage_must_choose_units():

@@ -166,18 +166,18 @@ def test_removes_attentions_with_least_effect_on_perplexity(family: str):
     for block, left in zip(narrow.blocks, kept(model, dense), strict=True):
         mask_units(block, "channels", left)
     probe = Tokens.from_ids(tokens.ids[:1])
-    gone: list[int] = []
+    removed: list[int] = []
     for _ in range(2):
         tried = {}
-        for index in {0, 1, 2, 3} - set(gone):
+        for index in {0, 1, 2, 3} - set(removed):
             candidate = copy.deepcopy(narrow)
-            silence(candidate, *gone, index)
+            silence(candidate, *removed, index)
             tried[index] = perplexity(candidate, probe).value
-        gone.append(min(tried, key=tried.__getitem__))
-    assert outcome.details["attentions_dropped"] == gone
-    silence(narrow, *gone)
+        removed.append(min(tried, key=tried.__getitem__))
+    assert outcome.details["attentions_dropped"] == removed
+    silence(narrow, *removed)
     for index in range(4):
-        assert (model.blocks[index].attention.heads == 0) is (index in gone)
+        assert (model.blocks[index].attention.heads == 0) is (index in removed)
     other = random_tokens(seed=1)
     torch.testing.assert_close(logits(model, other), logits(narrow, other), rtol=1e-4, atol=1e-4)
 

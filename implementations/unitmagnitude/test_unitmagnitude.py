@@ -107,8 +107,8 @@ def test_removes_the_lowest_scores_of_the_whole_model(family: str):
     outcome = UnitMagnitude(sparsity=0.4).apply(model)
     left = sum(outcome.details["kv_groups"]) + sum(outcome.details["channels"])
     ranked = torch.cat(scores).sort().values
-    gone = len(ranked) - left
-    edge = float(ranked[gone - 1] + ranked[gone]) / 2
+    removed = len(ranked) - left
+    edge = float(ranked[removed - 1] + ranked[removed]) / 2
     for index, (mine, n) in enumerate(zip(scores, groups, strict=True)):
         assert outcome.details["kv_groups"][index] == int((mine[:n] > edge).sum())
         assert outcome.details["channels"][index] == int((mine[n:] > edge).sum())

@@ -21,8 +21,8 @@ def mask(weight: Tensor, norms: Tensor, method: Wanda) -> Tensor:
 
 def removed(weight: list[list[float]], norms: list[float], **settings) -> list[list[int]]:
     """Return the columns removed from each row."""
-    gone = mask(torch.tensor(weight), torch.tensor(norms), Wanda(**settings))
-    return [row.nonzero().flatten().tolist() for row in gone]
+    removed = mask(torch.tensor(weight), torch.tensor(norms), Wanda(**settings))
+    return [row.nonzero().flatten().tolist() for row in removed]
 
 
 def test_scores_are_weights_times_norms_in_fp32():
@@ -56,8 +56,8 @@ def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
         same = []
         for role, linear in dense.blocks[2].linears().items():
             norms = inputs(model, model.blocks[2].linears()[role], calibration).norm(dim=0)
-            gone = mask(linear.weight, norms.float(), config)
-            same.append(torch.equal(gone, result.blocks[2].linears()[role].weight == 0))
+            removed = mask(linear.weight, norms.float(), config)
+            same.append(torch.equal(removed, result.blocks[2].linears()[role].weight == 0))
         assert all(same) == agrees
 
 

@@ -55,13 +55,13 @@ def cuts(monkeypatch) -> list[list[list[int]]]:
     """Record the removed units, `[steps][blocks][kinds]`, and remove the first ones."""
     found: list[list[list[int]]] = []
 
-    def recorded(self, model, samples, lost):
+    def record_cut(self, model, samples, lost):
         found.append(lost.tolist())
         for block, (groups, channels) in zip(model.blocks, found[-1], strict=True):
             keep_kv_groups(block.attention, range(groups, block.attention.kv_heads))
             keep_channels(block.feed_forward, range(channels, block.feed_forward.channels))
 
-    monkeypatch.setattr(AdaptPruner, "cut", recorded)
+    monkeypatch.setattr(AdaptPruner, "cut", record_cut)
     return found
 
 
@@ -123,10 +123,10 @@ def test_full_step_equals_the_official_code(cuts, amplitude: float):
             sparsity[b] = min(max(sparsity[b] + rise, 0), 0.99)
             for kind, width in enumerate((4, 1)):
                 rows = left[b][kind] * width
-                gone = code_rule(rows, (4, 120)[kind] * width, width, sparsity[b])
-                gone = min(gone, left[b][kind] - 1)
-                assert lost[b][kind] == gone, (b, kind, sparsity[b])
-                left[b][kind] -= gone
+                removed = code_rule(rows, (4, 120)[kind] * width, width, sparsity[b])
+                removed = min(removed, left[b][kind] - 1)
+                assert lost[b][kind] == removed, (b, kind, sparsity[b])
+                left[b][kind] -= removed
 
 
 @pytest.mark.usefixtures("known_turns")

@@ -272,7 +272,7 @@ def test_decisions_are_drawn_with_noise_and_without_dropout_and_mask_frozen_weig
         decision = stage.decision_loss
         drawn = []
 
-        def given_loss(step: int) -> Tensor:
+        def recording_loss(step: int) -> Tensor:
             value = decision(step)
             drawn.append(float(value))
             stage.network.eval()
@@ -282,7 +282,7 @@ def test_decisions_are_drawn_with_noise_and_without_dropout_and_mask_frozen_weig
             torch.manual_seed(1)
             return value
 
-        stage.decision_loss = given_loss  # type: ignore[method-assign]
+        stage.decision_loss = recording_loss  # type: ignore[method-assign]
         total = stage.loss(ids)
         assert torch.equal(stage.removed, drawn[1])
         assert int(stage.removed.sum()) > 0
@@ -366,16 +366,16 @@ def test_decisions_use_a_share_of_general_text():
     stage = staged(tiny_model(), general=0.25, steps=8)
     asked: list[str] = []
 
-    class Told(Stream):
+    class RecordingStream(Stream):
         def batches(self, size: int, start: int = 0) -> Iterator[Tensor]:
             assert start == len(asked)  # text goes on from step to step
             asked.append(self.name)  # type: ignore[attr-defined]
             return super().batches(size, start)
 
     for name in ("general", "held_out"):
-        recorded = Told(random_tokens(4))
-        object.__setattr__(recorded, "name", name)
-        setattr(stage, name, recorded)
+        stream = RecordingStream(random_tokens(4))
+        object.__setattr__(stream, "name", name)
+        setattr(stage, name, stream)
     model = stage.model
     with low_rank(model, 2, 1.0) as stage.factors, gated(model, *KINDS) as stage.gates:
         for step in range(8):

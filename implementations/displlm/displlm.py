@@ -192,17 +192,17 @@ def cut(
     ranks = torch.cat(firm).argsort(stable=True).argsort()  # equal logits are ranked by position
     split = ranks.split([len(vector) for vector in vectors])
 
-    def staying(removed: int) -> list[Tensor]:
-        return [split[number] >= removed for number in order]
+    def staying(removals: int) -> list[Tensor]:
+        return [split[number] >= removals for number in order]
 
-    def left(removed: int) -> int:
-        return int(budget.kept(_rows(staying(removed))))
+    def left(removals: int) -> int:
+        return int(budget.kept(_rows(staying(removals))))
 
     low, high = 0, len(ranks) - len(vectors)
     while low < high:  # find the fewest removals that meet the target
         middle = (low + high) // 2
         low, high = (low, middle) if left(middle) <= target else (middle + 1, high)
-    return staying(min((low, max(low - 1, 0)), key=lambda removed: abs(left(removed) - target)))
+    return staying(min((low, max(low - 1, 0)), key=lambda n: abs(left(n) - target)))
 
 
 def _rows(parts: Sequence[Tensor]) -> list[list[Any]]:

@@ -128,26 +128,24 @@ class FastForward(UnitMethod):
         counts, costs = self.parts(model)
         text = calibration.pick(range(len(calibration.ids))[: self.samples])
 
-        def removed(proposal: Tensor, sparsity: float) -> Tensor:
+        def mask(proposal: Tensor, sparsity: float) -> Tensor:
             kept = project(proposal, counts, costs, sparsity, self.floor, self.symmetric)
             lost = (counts - kept).tolist()
             return torch.cat([smallest(s, n) for s, n in zip(scores, lost, strict=True)])
 
         if self.random:
             loss = losses(model, text)
-            random_search(
-                loss, lambda: removed(torch.randn(len(counts)), self.sparsity), self.random
-            )
+            random_search(loss, lambda: mask(torch.randn(len(counts)), self.sparsity), self.random)
             details: dict[str, Any] = {"evaluations": loss.evaluations}
         else:
             policy = Policy(len(counts), self.epochs, self.learning_rate, self.clip, self.entropy)
-            loss, details = self.search(model, text, removed, policy)
+            loss, details = self.search(model, text, mask, policy)
         assert loss.best is not None
         self.cut(model, calibration, loss.best)
         return widths_left(model) | details | {"perplexity": loss.least}
 
     def search(
-        self, model: LanguageModel, text: Tokens, removed: Masks, policy: Policy
+        self, model: LanguageModel, text: Tokens, mask: Masks, policy: Policy
     ) -> tuple[Candidates, dict[str, Any]]:
         """Train the policy; return the candidates evaluated at full sparsity on all the text."""
         windows, evaluations, means = len(text.ids), 0, []
@@ -165,7 +163,7 @@ class FastForward(UnitMethod):
                     states = torch.tensor(sparsities)  # [episodes]
                     actions = policy(states).sample()  # [episodes, parts]
                     rewards = torch.tensor(
-                        [dense / loss(removed(*a)) for a in zip(actions, sparsities, strict=True)]
+                        [dense / loss(mask(*a)) for a in zip(actions, sparsities, strict=True)]
                     )
                     policy.learn(states, actions, rewards)
                     means.append(float(rewards.mean()))

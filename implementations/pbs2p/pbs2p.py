@@ -152,12 +152,14 @@ class PBS2P(WeightMethod):
         B = signs(W - mu)
         removed = torch.zeros_like(W, dtype=torch.bool)  # where P is 0
         alpha, mu = fit(W, S, B, ~removed, alpha, mu, self.alternations)
-        costs = None if self.score == "residual" else self.obs(W, S)
+        if self.score != "residual":
+            costs = self.obs(W, S)
         leaving = self.grouped - keep
         for count in [1] * leaving if self.stepwise else [leaving]:
             now = torch.where(removed, 0, alpha * B + mu)
-            scores = increases(W, now, S) if costs is None else costs
-            left = scores.masked_fill(removed, math.inf)
+            if self.score == "residual":
+                costs = increases(W, now, S)
+            left = costs.masked_fill(removed, math.inf)
             removed = removed | smallest(left.unflatten(1, (-1, self.grouped)), count).flatten(1)
             if self.refresh:
                 B = signs(W - mu)

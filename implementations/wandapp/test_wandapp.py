@@ -223,10 +223,7 @@ def test_seeds_draw_the_windows():
 
 @pytest.mark.model
 def test_on_the_real_model_training_helps(first_blocks: Any):
-    def details(**settings: Any) -> dict[str, Any]:
-        model = copy.deepcopy(first_blocks.dense)
-        return WandaPP(pattern="2:4", **settings).apply(model, first_blocks.short).details
-
-    trained = details(rate=1e-4)
-    for before, after in zip(trained["error_before"], trained["error_after"], strict=True):
+    model, method = copy.deepcopy(first_blocks.dense), WandaPP(pattern="2:4", rate=1e-4)
+    details = method.apply(model, first_blocks.short).details
+    for before, after in zip(details["error_before"], details["error_after"], strict=True):
         assert after < before

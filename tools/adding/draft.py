@@ -105,9 +105,9 @@ class Draft:
             self.drop(loc[:-1])
 
     @property
-    def is_baseline(self) -> bool:
-        """Whether it is a baseline, which has no paper."""
-        return bool(self.value("kind") == "baseline")
+    def has_paper(self) -> bool:
+        """Whether the work has a paper; baselines have none."""
+        return bool(self.value("kind") != "baseline")
 
     @property
     def prunes(self) -> bool:
@@ -133,7 +133,7 @@ class Draft:
     def missing(self) -> Iterator[Field]:
         """Yield the required facts that are missing; `arxiv` stands for any identifier."""
         required = [*CORE, *(TAXONOMY if self.prunes else ())]
-        if self.is_baseline:
+        if not self.has_paper:
             required.remove("tagline")
         yield from (FIELDS[flag] for flag in required if self.value(flag) is None)
         if not self.has_place:

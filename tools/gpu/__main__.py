@@ -55,19 +55,18 @@ class Results:
         """Return the status of a step, or '' before its first run."""
         return str(self.content["steps"].get(name, {}).get("status", ""))
 
-    def is_done(self, step: Step) -> bool:
-        """Return whether the step was done with the same options."""
-        before = self.content["steps"].get(step.name, {})
-        return self.status(step.name) == "done" and before["command"] == list(step.command)
+    def before(self, step: Step) -> dict[str, Any]:
+        """Return how the step ended before with the same options, or {}."""
+        entry: dict[str, Any] = self.content["steps"].get(step.name, {})
+        return entry if entry.get("command") == list(step.command) else {}
 
     def add(self, step: Step, ended: Ended) -> None:
         """Keep how a step ended; times of several calls are added up."""
-        before = self.content["steps"].get(step.name, {}).get("seconds", 0.0)
         self.content["steps"][step.name] = {
             "part": step.part,
             "command": list(step.command),
             "status": ended.status,
-            "seconds": round(before + ended.seconds, 1),
+            "seconds": round(self.before(step).get("seconds", 0.0) + ended.seconds, 1),
             "reason": ended.reason,
         }
         self.save()
@@ -107,7 +106,7 @@ def main(
     results = Results(out, machine)
     console.print(f"{machine['accelerator']}, torch {machine['versions']['torch']}")
     for step in steps(chosen):
-        if results.is_done(step):
+        if results.before(step).get("status") == "done":
             console.print(f"{step.name}: done before")
             continue
         try:

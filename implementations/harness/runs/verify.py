@@ -20,7 +20,7 @@ from implementations.harness.prune.registry import get
 from implementations.harness.results.external import check_name, file_of, parse_reference
 from implementations.harness.results.files import short_path
 from implementations.harness.results.protocol import PROTOCOLS
-from implementations.harness.results.record import DENSE, Record
+from implementations.harness.results.record import DENSE, External, Record
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.record_checks import (
     Comparison,
@@ -131,8 +131,10 @@ def repeat(
     )
     method = None
     if record.method != DENSE:
-        check_file(record)
-        origin = record.external.source if record.external else record.method
+        origin = record.method
+        if record.external:
+            check_file(record.external, record.name)
+            origin = record.external.source
         method = get(origin).configure(**record.configuration)
     bench = Workbench(setup)
     job = Job(method, record.seed, record.recovery)
@@ -145,20 +147,16 @@ def repeat(
     return bench.record(job, measured, dense)
 
 
-def check_file(record: Record) -> None:
-    """Raise `BadInput` if the method's file, which would be imported, is not the recorded one."""
-    if record.external is None:
-        return
-    source = record.external.source
-    reference = parse_reference(source)
-    if reference is None or not reference.file:
-        return
-    check_name(source)
-    if file_of(reference.file, source) != record.external:
-        raise BadInput(
-            f"{short_path(reference.file)} is not the file with which the record {record.name} was "
-            "made; restore that version of the file, or run the method again for a new record"
-        )
+def check_file(external: External, record: str) -> None:
+    """Raise `BadInput` if the method's file, which would be imported, is not that of `record`."""
+    reference = parse_reference(external.source)
+    if reference and reference.file:
+        check_name(external.source)
+        if file_of(reference.file, external.source) != external:
+            raise BadInput(
+                f"{short_path(reference.file)} is not the file with which the record {record} was "
+                "made; restore that version of the file, or run the method again for a new record"
+            )
 
 
 def compare(record: Record, again: Record) -> Verdict:

@@ -178,8 +178,8 @@ def test_every_name_loads_on_first_use_from_the_environment(
 
 
 def test_command_lists_the_methods(environment: Environment, tmp_path: Path) -> None:
-    told = environment.run("atlas", "methods", cwd=tmp_path)
-    assert all(slug in told for slug in methods())
+    output = environment.run("atlas", "methods", cwd=tmp_path)
+    assert all(slug in output for slug in methods())
 
 
 def test_command_prunes_and_writes_a_record(
@@ -206,9 +206,9 @@ def example(instead: dict[str, Path]) -> str:
 
 def check_example(code: str, environment: Environment, folder: Path, metric: str) -> None:
     """Run the example in an empty folder and check its output and the saved model."""
-    told = environment.run("python", "-c", code, cwd=folder).splitlines()
-    assert float(told[0]) == pytest.approx(0.5, abs=1e-3)
-    assert [line.split()[0] for line in told[1:]] == [metric]
+    output = environment.run("python", "-c", code, cwd=folder).splitlines()
+    assert float(output[0]) == pytest.approx(0.5, abs=1e-3)
+    assert [line.split()[0] for line in output[1:]] == [metric]
     assert (folder / "pruned" / "model.safetensors").is_file()
 
 

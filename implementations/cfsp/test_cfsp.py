@@ -122,7 +122,7 @@ def test_angles_are_those_of_the_models_hidden_states(family: str):
     handle = model.layers[-1].register_forward_hook(lambda _, args, out: last.append(out))
     output = model.hf(input_ids=tokens.ids, use_cache=False, output_hidden_states=True)
     handle.remove()
-    states = [*output.hidden_states[:-1], last[0]]  # the last one has gone through a norm
+    states = [*output.hidden_states[:-1], last[0]]  # a norm was already applied to the last one
     by_hand = [
         float(torch.arccos(torch.cosine_similarity(x.double(), y.double(), dim=-1)).mean())
         for x, y in itertools.pairwise(states)

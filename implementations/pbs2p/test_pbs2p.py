@@ -226,7 +226,7 @@ def test_n_of_blocks_by_hand():
     # I = 2, 1, 1/2, 1/2 of mean 1, x = 3 + I * (4 - 3). Both 3.5 are rounded up, which is one too
     # many, and the first of them goes back.
     assert kept_of_blocks([4.0, 2.0, 1.0, 1.0], [80] * 4, 4, 8, 1) == [5, 4, 3, 4]
-    # low is 1, not 0; 1 cannot be gone below, so all have the mean
+    # low is 1, not 0; a block cannot keep less than 1, so all have the mean
     assert kept_of_blocks([4.0, 2.0, 1.0, 1.0], [80] * 4, 1, 4, 1) == [1, 1, 1, 1]
     assert kept_of_blocks([4.0, 2.0, 1.0, 1.0], [80] * 4, 4, 8, 0) == [4, 4, 4, 4]
     assert kept_of_blocks([9.0, 0.0, 0.0, 0.0], [80] * 4, 4, 8, 2) == [6, 4, 3, 3]

@@ -67,7 +67,7 @@ def checked(papers: Path) -> list[Problem]:
     return [p for p in check(catalog, papers.parents[1]) if "vocabulary" not in p.file.parts]
 
 
-def told(papers: Path) -> list[str]:
+def messages(papers: Path) -> list[str]:
     """Return all problems as text, with file names instead of paths."""
     return [str(problem).replace(f"{papers}/", "") for problem in checked(papers)]
 
@@ -78,11 +78,11 @@ def assert_one_problem(papers: Path, old: str, new: str, problem: str | type | N
     if problem is ValueError:
         assert read_catalog(papers).problems, "the schema should refuse it"
         return
-    found = [one for one in told(papers) if problem is None or str(problem) in one]
+    found = [line for line in messages(papers) if problem is None or str(problem) in line]
     if problem is None:
         assert found == []
         return
-    assert len(found) == 1, told(papers)
+    assert len(found) == 1, messages(papers)
     _, number, field, _ = re.split(r":(\d+): ([^ ]+): ", found[0])
     name = re.findall(r"[a-z-]+", field)[-1]
     assert name in lines[int(number) - 1] or new in lines[int(number) - 1], found

@@ -105,9 +105,11 @@ def test_reports_special_files_without_waiting(folder):
     (folder / os.fsdecode(b"\xff.yaml")).write_text("title: a")
     catalog = judged(folder)
     assert catalog.entries == {}
-    told = {problem.file.name: problem.message for problem in catalog.problems}
-    assert told["folder.yaml"] == "cannot be read: it is a folder"
-    assert told["pipe.yaml"] == told["zero.yaml"] == "cannot be read: it is not a regular file"
-    assert told["gone.yaml"] == "cannot be read: No such file or directory"
-    assert "symbolic links" in told["round.yaml"]
+    messages = {problem.file.name: problem.message for problem in catalog.problems}
+    assert messages["folder.yaml"] == "cannot be read: it is a folder"
+    assert (
+        messages["pipe.yaml"] == messages["zero.yaml"] == "cannot be read: it is not a regular file"
+    )
+    assert messages["gone.yaml"] == "cannot be read: No such file or directory"
+    assert "symbolic links" in messages["round.yaml"]
     assert len({problem.file for problem in catalog.problems}) == 8

@@ -41,7 +41,7 @@ def draft(*found: Facts, **fields: object) -> tuple[Draft, list[str]]:
     return build_draft(*of(*found, **fields))
 
 
-def told(*found: Facts, **fields: object) -> list[str]:
+def list_differences(*found: Facts, **fields: object) -> list[str]:
     record, resolved = of(*found, **fields)
     return list(differences(record, record_facts(record), resolved))
 
@@ -82,14 +82,14 @@ def test_converts_venue_to_term(venue: str, word: str | None, track: str | None)
     made, _ = draft(venue=venue)
     assert (made.get(("venue",)), made.get(("track",))) == (word, track)
     assert made.data["status"] == ("published" if word else "preprint")
-    assert told(venue=venue) == []
+    assert list_differences(venue=venue) == []
 
 
 def test_unknown_venue_is_reported_and_leaves_status_open() -> None:
     made, _ = draft(ARXIV, venue="KDD 2024")
     assert "venue" not in made.data
     assert "status" not in made.data
-    assert told(ARXIV, venue="KDD 2024") == [
+    assert list_differences(ARXIV, venue="KDD 2024") == [
         "venue: 'KDD 2024' is not in vocabulary/venues.yaml; define it there"
     ]
 
@@ -200,7 +200,7 @@ ICML = Facts(source="PMLR", title=ARXIV.title, authors=ARXIV.authors, venue="icm
 def test_reports_contradictions_of_list_and_sources(
     found: tuple[Facts, ...], fields: dict[str, str], expected: list[str]
 ) -> None:
-    assert told(*found, **fields) == expected
+    assert list_differences(*found, **fields) == expected
 
 
 def test_unconfirmed_title_is_kept_as_unverified() -> None:
@@ -213,9 +213,9 @@ def test_unconfirmed_title_is_kept_as_unverified() -> None:
 def test_the_comment_on_arxiv_is_shown_until_a_source_has_a_venue() -> None:
     said = replace(ARXIV, comment="Accepted at KDD 2024")
     line = "comment of the authors on arXiv: 'Accepted at KDD 2024'"
-    assert line in told(said)
-    assert line in told(said, venue="KDD 2024")
-    assert line not in told(said, ICML)
+    assert line in list_differences(said)
+    assert line in list_differences(said, venue="KDD 2024")
+    assert line not in list_differences(said, ICML)
 
 
 def test_finds_identifiers_in_pages_and_dois() -> None:

@@ -103,11 +103,11 @@ def test_orders_by_perplexity_and_by_divergence_are_compared(
     one = sample("flap", 0.2, 1.5, granularity=("channels",))
     other = sample("wanda", 0.2, 2.0, granularity=("channels",))
     assert "no orders to compare" in page(beside_dense(one, 0.5, 0.7), other)
-    told = page(beside_dense(one, 0.5, 0.7), beside_dense(other, 0.4, 0.7))
-    assert "1 pair of methods" in told
-    assert "20 % removed, structured, one-shot: 1 pair, 1 in opposite order" in told
-    assert f'{record_address(one)}">FLAP</a> 1.50 × dense, KL 0.500 |' in told
-    assert f'{record_address(other)}">Wanda</a> 2.00 × dense, KL 0.400 |' in told
+    text = page(beside_dense(one, 0.5, 0.7), beside_dense(other, 0.4, 0.7))
+    assert "1 pair of methods" in text
+    assert "20 % removed, structured, one-shot: 1 pair, 1 in opposite order" in text
+    assert f'{record_address(one)}">FLAP</a> 1.50 × dense, KL 0.500 |' in text
+    assert f'{record_address(other)}">Wanda</a> 2.00 × dense, KL 0.400 |' in text
 
 
 def test_machines_are_counted(records: list[Record]) -> None:

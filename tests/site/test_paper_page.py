@@ -46,12 +46,12 @@ def test_results_are_above_the_explanation(made: dict[str, str]) -> None:
     page = made["papers/wanda.md"]
     strip = page[page.index('<section class="atlas-glance"') : page.index("</section>")]
     assert page.index("atlas-summary") < page.index(strip) < page.index("How it works")
-    told = words(strip)
-    assert "20 % removed no record" in told
-    assert "50 % removed 1.97 × dense" in told
-    assert "2:4 4.31 × dense" in told
-    assert "Pruning takes 12.5 s for 50 %" in told
-    assert "atlas run wanda --sparsity 0.5 --seed 0" in told
+    shown = words(strip)
+    assert "20 % removed no record" in shown
+    assert "50 % removed 1.97 × dense" in shown
+    assert "2:4 4.31 × dense" in shown
+    assert "Pruning takes 12.5 s for 50 %" in shown
+    assert "atlas run wanda --sparsity 0.5 --seed 0" in shown
     assert len(re.findall(r'href="\.\./papers/wanda\.html#smol-[^"]+"', strip)) == 2
     # Unsupported patterns are not listed; a method without records has a command to try.
     assert "2:4" not in words(made["papers/flap.md"]).split("Perplexity on")[0].split("removed")[1]
@@ -111,9 +111,9 @@ def test_shows_all_authors_data_sets_and_the_last_commit(
     authors = atlas.papers[longest].authors or ()
     assert len(authors) > 10
     assert ", ".join(authors) in words(made[f"papers/{longest}.md"])
-    told = words(made["papers/wanda.md"])
-    assert "Calibration data C4 Evaluated on WikiText-2" in told
-    assert "official code MIT, last commit 2023-11-03" in told
+    shown = words(made["papers/wanda.md"])
+    assert "Calibration data C4 Evaluated on WikiText-2" in shown
+    assert "official code MIT, last commit 2023-11-03" in shown
 
 
 @pytest.mark.parametrize(
@@ -194,13 +194,13 @@ def test_every_record_is_listed_with_its_values_command_and_file(
         assert sorted(found) == sorted(record_anchor(record) for record in own)
         for record in own:
             row = found[record_anchor(record)]
-            told = words(row)
-            assert told.startswith(f"{record.settings}, seed {record.seed}")
+            shown = words(row)
+            assert shown.startswith(f"{record.settings}, seed {record.seed}")
             for metric, value in record.values.items():
                 text = {"wikipedia": "Wikipedia", "c4": "C4"}[metric.split("/")[1]]
-                assert f"{text} {number(value)}" in told
-            assert number(record.ratio(record.protocol.metrics[0]) or 0) in told
-            assert f"{record.date:%Y-%m-%d}" in told
+                assert f"{text} {number(value)}" in shown
+            assert number(record.ratio(record.protocol.metrics[0]) or 0) in shown
+            assert f"{record.date:%Y-%m-%d}" in shown
             assert f"<code>{record.command}</code>" in row
             assert f'data-clipboard-text="{record.command}"' in row
             assert f'href="../{record_path(record)}"' in row
@@ -211,9 +211,9 @@ def test_every_record_is_listed_with_its_values_command_and_file(
 def test_a_record_with_recovery_shows_the_values_before(atlas: Atlas) -> None:
     record = recovered(sample("flap", 0.2, 1.5, granularity=("kv-groups", "channels")))
     page = dict(paper.pages(with_records(atlas, [record])))["papers/flap.md"]
-    told = words(listed(page)[record_anchor(record)])
+    shown = words(listed(page)[record_anchor(record)])
     for metric, before in record.recovered.before.items():
-        assert f"{number(record.values[metric])} ({number(before)} before recovery)" in told
+        assert f"{number(record.values[metric])} ({number(before)} before recovery)" in shown
 
 
 def test_divergence_and_agreement_are_shown_beside_the_perplexity_of_their_text(
@@ -221,9 +221,9 @@ def test_divergence_and_agreement_are_shown_beside_the_perplexity_of_their_text(
 ) -> None:
     record = beside_dense(sample("flap", 0.2, 1.5), 0.01234, 0.712)
     page = dict(paper.pages(with_records(atlas, [record])))["papers/flap.md"]
-    told = words(listed(page)[record_anchor(record)])
+    shown = words(listed(page)[record_anchor(record)])
     for text, value in (("Wikipedia", "ppl/wikipedia/1024"), ("C4", "ppl/c4/1024")):
-        assert f"{text} {number(record.values[value])}, KL 0.0123, agreement 71.2 %" in told
+        assert f"{text} {number(record.values[value])}, KL 0.0123, agreement 71.2 %" in shown
     table = page.partition('id="records"')[0].partition("measurements")[2]
     assert ">0.0123</td>" in table
     assert ">71.2 %</td>" in table

@@ -25,7 +25,7 @@ from tools.site.svg_figures import NARROW, WIDE
 HEADS = ("kv-groups", "channels")
 
 
-def text(role: str, source: str) -> TextInfo:
+def text_info(role: str, source: str) -> TextInfo:
     """Make a text of a record; sources of one name are the same."""
     own = source[0] * 64
     return TextInfo(
@@ -40,8 +40,8 @@ def text(role: str, source: str) -> TextInfo:
     )
 
 
-C4 = text("training", "c4")
-DOMAIN = text("domain", "encyclopedia")
+C4 = text_info("training", "c4")
+DOMAIN = text_info("domain", "encyclopedia")
 
 
 def measured(records: Iterable[Record]) -> Atlas:
@@ -197,13 +197,13 @@ def test_the_page_counts_comparisons_on_the_same_text() -> None:
         found = page.partition("Is it better to train")[2].partition("{ #speed }")[0]
         return " ".join(found.split())
 
-    told = section(*made)
-    assert "better in 1 of 2 comparisons on the same text." in told
-    assert "are not counted" not in told
-    assert told.count(">flap</a>, LoRA on 25,600 tokens of c4<") == 2
-    assert "none measured with so few tokens" in told
+    text = section(*made)
+    assert "better in 1 of 2 comparisons on the same text." in text
+    assert "are not counted" not in text
+    assert text.count(">flap</a>, LoRA on 25,600 tokens of c4<") == 2
+    assert "none measured with so few tokens" in text
     # It decides on the general text, but trains its weights on the domain text.
-    told = section(training("atp", 1.1, 51_200, texts=(C4, DOMAIN)), *made)
-    assert "better in 1 of 2 comparisons on the same text." in told
-    assert "are not counted" in told
-    assert "51.2 k of encyclopedia<" in told
+    text = section(training("atp", 1.1, 51_200, texts=(C4, DOMAIN)), *made)
+    assert "better in 1 of 2 comparisons on the same text." in text
+    assert "are not counted" in text
+    assert "51.2 k of encyclopedia<" in text

@@ -267,12 +267,12 @@ def test_the_python_examples_run(code: str, here: Path, kept, capsys) -> None:
         shutil.copytree(kept("code" if "trust_remote_code" in code else "plain"), "pruned")
     names: dict[str, object] = {}
     exec(code.replace('prepare("smol"', 'prepare("short.yaml"'), names)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     if saves:
-        assert told.splitlines()[0] == "0.5"
+        assert output.splitlines()[0] == "0.5"
         assert (here / "pruned" / "model.safetensors").is_file()
     elif "continuation" in code:
-        assert told.strip()
+        assert output.strip()
     else:
         assert isinstance(names["model"], torch.nn.Module)
 

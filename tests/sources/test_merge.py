@@ -77,9 +77,9 @@ def test_repeats_no_notes() -> None:
 
 def test_confirmed_address_has_the_origin_of_the_source() -> None:
     page = {"venue": "https://proceedings.neurips.cc/a"}
-    told = Facts(source="BibTeX", title="T", links=page)
-    assert of(told).unverified == ("title", "links.venue")
-    both = of(told, Facts(source="NeurIPS proceedings", title="T", links=page))
+    bibtex = Facts(source="BibTeX", title="T", links=page)
+    assert of(bibtex).unverified == ("title", "links.venue")
+    both = of(bibtex, Facts(source="NeurIPS proceedings", title="T", links=page))
     assert both.unverified == ()
 
 

@@ -53,8 +53,14 @@ def test_merges_sources(
 ) -> None:
     resolved = resolve(identify(text), client)
     facts = resolved.facts
-    told = (facts.venue, facts.year, facts.submitted, set(facts.ids), resolved.origin.get("venue"))
-    assert told == expected
+    actual = (
+        facts.venue,
+        facts.year,
+        facts.submitted,
+        set(facts.ids),
+        resolved.origin.get("venue"),
+    )
+    assert actual == expected
     assert {name for name, _ in facts} - {"other_titles"} == set(resolved.origin)
     assert resolved.unverified == ()
 

@@ -157,7 +157,7 @@ def test_fix_keeps_files_with_comments(command: Run, change: Change, papers: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("Bad-Name.yaml", "is not a valid file name; name it <slug>.yaml"),
         ("entry.yml", "is not a valid file name; name it <slug>.yaml"),
@@ -166,19 +166,19 @@ def test_fix_keeps_files_with_comments(command: Run, change: Change, papers: Pat
     ],
 )
 def test_rejects_invalid_file_names(
-    command: Run, papers: Path, name: str, told: str | None
+    command: Run, papers: Path, name: str, message: str | None
 ) -> None:
     (papers / name).write_text("title: a\n")
     done = command()
-    assert done.code == bool(told)
-    assert not told or f"{name}:1: {told}" in done.out
+    assert done.code == bool(message)
+    assert not message or f"{name}:1: {message}" in done.out
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [(["absent.yaml"], "absent.yaml"), (["--papers", "absent"], "absent"), (["--fixx"], "--fix")],
 )
-def test_wrong_usage_is_reported(command: Run, options: list[Any], told: str) -> None:
+def test_wrong_usage_is_reported(command: Run, options: list[Any], message: str) -> None:
     done = command(*options)
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err

@@ -97,8 +97,8 @@ def test_rejects_unknown_paper(run: Command, out: Path) -> None:
 
 def commented(comment: str) -> sources.Answer:
     answer = sources.stored("arxiv/minillm.xml")
-    told = f"<arxiv:comment>{comment}</arxiv:comment><arxiv:primary_category"
-    body = answer.body.replace(b"<arxiv:primary_category", told.encode(), 1)
+    comments = f"<arxiv:comment>{comment}</arxiv:comment><arxiv:primary_category"
+    body = answer.body.replace(b"<arxiv:primary_category", comments.encode(), 1)
     assert body != answer.body
     return answer._replace(body=body)
 

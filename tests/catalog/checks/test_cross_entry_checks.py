@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalog.invented import Change, assert_one_problem, told
+from tests.catalog.invented import Change, assert_one_problem, messages
 
 RELATIONS = [
     ("extends: [brook]", "extends: [river]", "relations.extends[0]: is the paper itself"),
@@ -25,7 +25,7 @@ def test_one_change_causes_one_problem(papers: Path, old: str, new: str, problem
 
 def test_reports_cycles(papers: Path, change: Change) -> None:
     change("brook", ("sources:", "relations:\n  builds-on: [river]\n\nsources:"))
-    assert told(papers) == [
+    assert messages(papers) == [
         "brook.yaml:21: relations: form a cycle: brook builds on river builds on brook;"
         " remove the wrong relation"
     ]
@@ -38,7 +38,7 @@ def test_method_folder_needs_entry_and_fidelity(papers: Path, change: Change) ->
     (implementations / "pond").mkdir()
     (implementations / "pond" / "pond.py").touch()
     (implementations / "river" / "river.py").unlink()
-    assert [one.replace(f"{implementations}/", "") for one in told(papers)] == [
+    assert [one.replace(f"{implementations}/", "") for one in messages(papers)] == [
         "brook.yaml:2: implementations/brook/ exists, but `fidelity` is missing;"
         " add it: faithful, reconstruction or in-the-spirit",
         "river.yaml:77: fidelity: there is no implementations/river/river.py; remove it",
@@ -53,7 +53,7 @@ def test_baseline_without_paper_needs_no_fidelity(papers: Path, change: Change) 
     folder = papers.parents[1] / "implementations" / "brook"
     folder.mkdir()
     (folder / "brook.py").touch()
-    assert told(papers) == []
+    assert messages(papers) == []
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,6 @@ def test_baseline_without_paper_needs_no_fidelity(papers: Path, change: Change) 
 def test_declined_papers(papers: Path, paper: str, problem: str | None) -> None:
     file = papers.parent / "declined.yaml"
     file.write_text(f"about: Papers out of scope.\npapers:\n- {paper}\n", encoding="utf-8")
-    found = told(papers)
+    found = messages(papers)
     assert len(found) == bool(problem)
     assert not problem or problem in found[0]

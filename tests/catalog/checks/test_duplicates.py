@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalog.invented import Change, told
+from tests.catalog.invented import Change, messages
 from tools.catalog.checks.duplicates import Known
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Ids, Paper
@@ -21,7 +21,7 @@ def test_finds_two_entries_of_one_paper(papers: Path, change: Change) -> None:
         encoding="utf-8",
     )
     (papers.parents[1] / "implementations" / "river" / "river.py").unlink()
-    found = told(papers)
+    found = messages(papers)
     for field in ("arxiv", "doi", "openreview", "anthology", "pmlr", "ieee"):
         pattern = rf"stream.yaml:\d+: ids.{field}: .+ is also in river; correct it"
         assert any(re.match(pattern, one) for one in found)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalog.invented import Change, assert_one_problem, told
+from tests.catalog.invented import Change, assert_one_problem, messages
 from tools.catalog.checks.entry_checks import arxiv_month, later
 from tools.catalog.entries.loader import load_catalog, read_catalog
 
@@ -136,7 +136,9 @@ def test_one_change_causes_one_problem(
 def test_preprint_has_no_venue_fields(papers: Path, change: Change, name: str) -> None:
     change("river", ("status: published", "status: preprint"), ("venue: icml\n", ""))
     field = name.partition(":")[0]
-    assert any(f" {field}: is given, but the paper is a preprint" in one for one in told(papers))
+    assert any(
+        f" {field}: is given, but the paper is a preprint" in one for one in messages(papers)
+    )
 
 
 def test_accepted_paper_may_have_a_future_date(papers: Path, change: Change) -> None:
@@ -145,12 +147,12 @@ def test_accepted_paper_may_have_a_future_date(papers: Path, change: Change) -> 
         ("status: published", "status: accepted"),
         ("published: 2024-07", "published: 2027-07"),
     )
-    assert told(papers) == []
+    assert messages(papers) == []
 
 
 def test_preprint_has_the_year_of_its_first_version(papers: Path, change: Change) -> None:
     change("brook", ("year: 2023", "year: 2024"))
-    assert told(papers) == [
+    assert messages(papers) == [
         "brook.yaml:9: year: 2024 is not the year of the first version, 2023-12;"
         " write 2023 for a preprint"
     ]
@@ -158,12 +160,12 @@ def test_preprint_has_the_year_of_its_first_version(papers: Path, change: Change
 
 def test_earlier_version_needs_a_note(papers: Path, change: Change) -> None:
     change("brook", ("status: preprint\n", "status: preprint\nsubmitted: 2023-06-01\n"))
-    assert told(papers) == [
+    assert messages(papers) == [
         "brook.yaml:11: warning: submitted: 2023-06-01 is long before 2023-12, when arXiv assigned"
         " the identifier; explain in `notes` which version was public then"
     ]
     change("brook", ("  from: [invented]\n", "  from: [invented]\nnotes: >-\n  On a wall.\n"))
-    assert told(papers) == []
+    assert messages(papers) == []
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def without_paper(change: Change) -> Change:
 
 @pytest.mark.usefixtures("without_paper")
 def test_baseline_needs_no_paper(papers: Path) -> None:
-    assert told(papers) == []
+    assert messages(papers) == []
     entry = load_catalog(papers)["brook"]
     assert (entry.has_paper, entry.authors, entry.year, entry.status) == (False, None, None, None)
 
@@ -218,18 +220,18 @@ def test_baseline_without_paper_has_no_paper_fields(
 ) -> None:
     without_paper("brook", ("added:", f"{given}added:"))
     problem = f" {field}: is given, but the baseline has no paper; remove it, or add authors, year"
-    assert len([one for one in told(papers) if problem in one]) == 1
+    assert len([line for line in messages(papers) if problem in line]) == 1
 
 
 @pytest.mark.usefixtures("without_paper")
 def test_baseline_without_paper_needs_a_taxonomy(papers: Path, change: Change) -> None:
     change("brook", ("added:", "links:\n  project: https://example.org/\nadded:"))
-    found = [one for one in told(papers) if "canonical layout" not in one]
+    found = [line for line in messages(papers) if "canonical layout" not in line]
     assert found == []
     path = papers / "brook.yaml"
     text = re.sub(r"(?s)taxonomy:.*?\n\n", "", path.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    assert any("kind: a baseline needs a taxonomy" in one for one in told(papers))
+    assert any("kind: a baseline needs a taxonomy" in one for one in messages(papers))
 
 
 @pytest.mark.parametrize(
@@ -246,15 +248,15 @@ def test_paper_fields_are_all_required_except_for_baselines(
     without_paper(
         "brook", ("kind: baseline\n", line if "kind" in line else f"kind: baseline\n{line}")
     )
-    told = sorted(problem.message for problem in read_catalog(papers).problems)
-    assert told == [f"the field {name} is missing" for name in missing]
+    messages = sorted(problem.message for problem in read_catalog(papers).problems)
+    assert messages == [f"the field {name} is missing" for name in missing]
 
 
 def test_method_needs_taxonomy_and_identifier(papers: Path) -> None:
     path = papers / "brook.yaml"
     head, rest = path.read_text(encoding="utf-8").split("ids:")
     path.write_text(f"{head}sources:{rest.split('sources:')[1]}", encoding="utf-8")
-    assert [one.split("; ")[0] for one in told(papers)] == [
+    assert [one.split("; ")[0] for one in messages(papers)] == [
         "brook.yaml:2: has neither an identifier nor a link",
         "brook.yaml:4: kind: a baseline needs a taxonomy",
     ]

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalog.invented import Change, told
+from tests.catalog.invented import Change, messages
 from tools.catalog.checks.layout import fix
 from tools.catalog.documents.yaml_reader import read
 
 
 def test_reports_first_line_with_wrong_layout(papers: Path, change: Change) -> None:
     change("brook", ("year: 2023\nstatus: preprint", "status: preprint\nyear: 2023"))
-    assert told(papers) == [
+    assert messages(papers) == [
         "brook.yaml:9: does not have the canonical layout: expected 'year: 2023';"
         " run `python tools/check_catalog.py --fix`"
     ]
@@ -47,7 +47,7 @@ def test_layout_includes_blank_lines_and_file_end(
     path = papers / "brook.yaml"
     text = path.read_text(encoding="utf-8").replace(old, new)
     path.write_bytes(text.encode())
-    found = told(papers)
+    found = messages(papers)
     assert len(found) == bool(problem)
     assert not problem or found[0].startswith(f"brook.yaml:{problem}")
 

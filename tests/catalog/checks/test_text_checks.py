@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalog.invented import Change, assert_one_problem, told
+from tests.catalog.invented import Change, assert_one_problem, messages
 from tools.catalog.entries.abstracts import RUN, fingerprint, load, save
 
 OWN = "scores a channel by how much flows through it over a little text"
@@ -56,7 +56,7 @@ def test_summary_has_two_to_four_sentences(papers: Path, summary: str, problem: 
     head, rest = path.read_text(encoding="utf-8").split("summary: >-")
     rest = rest[rest.index("\n\n") :]
     path.write_text(f'{head}summary: "{summary}"{rest}', encoding="utf-8")
-    found = [one for one in told(papers) if "canonical layout" not in one]
+    found = [line for line in messages(papers) if "canonical layout" not in line]
     if problem is None:
         assert found == []
     else:
@@ -66,25 +66,25 @@ def test_summary_has_two_to_four_sentences(papers: Path, summary: str, problem: 
 
 def test_advice_requires_more_than_the_abstract(papers: Path, change: Change) -> None:
     change("river", ("read: paper", "read: code"))
-    assert not any("summary" in one for one in told(papers))
+    assert not any("summary" in one for one in messages(papers))
     change("river", ("read: code", "read: abstract"))
     assert any(
-        "summary: gives advice, but only the abstract was read" in one for one in told(papers)
+        "summary: gives advice, but only the abstract was read" in one for one in messages(papers)
     )
 
 
 def test_claims_require_tables_or_abstract(papers: Path, change: Change) -> None:
     change("river", ("read: paper", "read: code"))
-    found = [one for one in told(papers) if ": claims[" in one]
+    found = [line for line in messages(papers) if ": claims[" in line]
     assert len(found) == 2
     assert "claims[0]: is from Table 1, but only the code was read; remove it, or" in found[0]
     change("river", ("where: Table 1", "where: Abstract"))
-    assert len([one for one in told(papers) if ": claims[" in one]) == 1
+    assert len([line for line in messages(papers) if ": claims[" in line]) == 1
 
 
 def test_sources_require_read(papers: Path, change: Change) -> None:
     change("brook", ("  read: paper\n", ""))
-    assert told(papers) == [
+    assert messages(papers) == [
         "brook.yaml:21: sources: has no `read`, which says how closely the paper was read;"
         " write abstract, code, tables or paper"
     ]
@@ -93,7 +93,7 @@ def test_sources_require_read(papers: Path, change: Change) -> None:
 @pytest.mark.parametrize("said", ["prunes a river.", "Prunes a river"])
 def test_taglines_are_sentences(papers: Path, change: Change, said: str) -> None:
     change("river", ("Prunes a river of weights down to a stream.", said))
-    assert told(papers) == [
+    assert messages(papers) == [
         "river.yaml:9: tagline: must be a sentence;"
         " start with a capital letter and end with a full stop"
     ]
@@ -105,11 +105,11 @@ def test_detects_copied_abstracts(papers: Path, owner: str) -> None:
     abstracts = papers.parent / "abstracts"
     words = OWN.split()
     save(owner, "We show, here: " + ", ".join(words[:RUN]).upper() + "; and more.", abstracts)
-    (found,) = told(papers)
+    (found,) = messages(papers)
     said = f"shares 8 words with the abstract of {owner}: '{' '.join(words[:8])}';"
     assert found.startswith(f"river.yaml:10: summary: {said}")
     save(owner, "We show here " + " ".join(words[: RUN - 1]) + " differently", abstracts)
-    assert told(papers) == []
+    assert messages(papers) == []
 
 
 def test_fingerprints_do_not_contain_the_text(papers: Path) -> None:
@@ -125,5 +125,5 @@ def test_fingerprints_do_not_contain_the_text(papers: Path) -> None:
 
 def test_fingerprints_need_an_entry(papers: Path) -> None:
     save("nobody", " ".join(reversed(OWN.split())), papers.parent / "abstracts")
-    (found,) = told(papers)
+    (found,) = messages(papers)
     assert "nobody.txt:1: does not belong to an entry; name it <slug>.txt, or remove it" in found

@@ -66,7 +66,7 @@ def test_rejects_null_but_accepts_quoted_null(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a: &x [b]\nc: *x", "entry.yaml:2: c: uses an alias; repeat the value"),
         ("a: b\nc: *x", "entry.yaml:2: is not valid YAML: found undefined alias"),
@@ -82,8 +82,8 @@ def test_rejects_null_but_accepts_quoted_null(value: str) -> None:
         ("a: b\nc: \x1b[31m", "entry.yaml:2: contains a control character, which YAML forbids"),
     ],
 )
-def test_rejects_ambiguous_yaml(text: str, told: str) -> None:
-    assert told in "\n".join(map(str, parse(text, FILE).problems))
+def test_rejects_ambiguous_yaml(text: str, message: str) -> None:
+    assert message in "\n".join(map(str, parse(text, FILE).problems))
 
 
 def test_tags_run_no_code() -> None:
@@ -113,16 +113,16 @@ def test_ignores_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"a: 1\nb: \xe9\n", "entry.yaml:2: is not UTF-8 text; save it as UTF-8"),
         (b"a: " + b"x" * 1_000_000, "entry.yaml:1: cannot be read: it has 1,000,003 bytes, more"),
     ],
 )
-def test_rejects_binary_and_large_files(tmp_path: Path, content: bytes, told: str) -> None:
+def test_rejects_binary_and_large_files(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "entry.yaml"
     path.write_bytes(content)
-    assert only(read(path, FILE)).startswith(told)
+    assert only(read(path, FILE)).startswith(message)
 
 
 def test_reports_missing_files(tmp_path: Path) -> None:

@@ -53,9 +53,9 @@ def test_every_entry_matches_the_schema(validator: Draft202012Validator, path: P
 
 @pytest.mark.parametrize("name", BY_SCHEMA)
 def test_schema_rejects_invalid_entries(validator: Draft202012Validator, name: str) -> None:
-    told = (DATA / "broken" / f"{name}.txt").read_text(encoding="utf-8")
+    expected = (DATA / "broken" / f"{name}.txt").read_text(encoding="utf-8")
     errors = list(validator.iter_errors(as_editors_read(DATA / "broken" / f"{name}.yaml")))
-    assert len(errors) >= min(3, told.count("\n") - 1)
+    assert len(errors) >= min(3, expected.count("\n") - 1)
 
 
 def test_schema_requires_paper_fields_except_for_baselines(validator: Draft202012Validator) -> None:

@@ -13,7 +13,7 @@ from tools.catalog.schema.vocabulary import vocabulary
 WORD = "a: {definition: The first., synonyms: [one]}"
 
 
-def told(folder: Path, text: str) -> str:
+def message_for(folder: Path, text: str) -> str:
     (folder / "field.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(CatalogError) as caught:
         vocabulary(folder)
@@ -68,7 +68,7 @@ def test_suggests_similar_terms(name: str, written: str, meant: str | None) -> N
     ],
 )
 def test_reports_invalid_vocabulary_file(tmp_path: Path, text: str, message: str) -> None:
-    assert told(tmp_path, text).startswith(message)
+    assert message_for(tmp_path, text).startswith(message)
 
 
 def test_metrics_need_a_better_direction(tmp_path: Path) -> None:

@@ -79,10 +79,10 @@ def declared(calibration: str, base: type[Method] = First, **capabilities: Any) 
 
 class OneTooMany(First):
     def choose(self, scores: Tensor, *within: Any) -> Tensor:
-        gone = super().choose(scores, *within)
+        removed = super().choose(scores, *within)
         if self.sparsity:
-            gone[0, int((~gone[0]).nonzero()[0]) :][:1] = True
-        return gone
+            removed[0, int((~removed[0]).nonzero()[0]) :][:1] = True
+        return removed
 
 
 class Embellishing(First):
@@ -114,9 +114,9 @@ class Unbounded(Thin):
 
 class Regardless(Trained):
     def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
-        told = super().prune(model, calibration)
+        details = super().prune(model, calibration)
         model.blocks[0].attention.q.weight[0, 0] = 0  # although the sparsity is zero
-        return told
+        return details
 
 
 class Unpatterned(First):

@@ -87,8 +87,8 @@ class Reading(First):
         for block in walk(model, calibration):
             seen = block.observe(self.statistic)
             for role, linear in block.linears().items():
-                gone = self.choose(seen[role].norms.expand_as(linear.weight))
-                linear.weight.masked_fill_(gone, 0)
+                removed = self.choose(seen[role].norms.expand_as(linear.weight))
+                linear.weight.masked_fill_(removed, 0)
 
 
 class Replacing(First):
@@ -145,10 +145,10 @@ class Trained(First):
             parameter.requires_grad_(True)
         for linear in linears:
             self.zero(linear)
-        gone = [linear.weight == 0 for linear in linears]
+        removed = [linear.weight == 0 for linear in linears]
 
         def keep_zeros(_: int) -> None:
-            for linear, zeros in zip(linears, gone, strict=True):
+            for linear, zeros in zip(linears, removed, strict=True):
                 linear.weight.masked_fill_(zeros, 0)
 
         losses = optimise(
@@ -243,8 +243,8 @@ class Thin(Named, UnitMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
         channels = [block.feed_forward.channels for block in model.blocks]
         removed = self.choose(model, torch.arange(sum(channels))).split(channels)
-        for block, gone in zip(model.visit(), removed, strict=True):
-            keep_channels(block.feed_forward, ~gone)
+        for block, mask in zip(model.visit(), removed, strict=True):
+            keep_channels(block.feed_forward, ~mask)
 
 
 class Indexed(Named, UnitMethod):

@@ -165,8 +165,10 @@ def test_load_checkpoint_restores_the_model(family, edit, tmp_path):
     save(model, tmp_path / "out")
     again = LanguageModel(load_checkpoint(tmp_path / "out"))
     assert torch.equal(logits(again.hf), logits(model.hf))
-    told = [continued(m.hf, cache=cache) for m in (model, again) for cache in (True, False)]
-    assert all(torch.equal(told[0], other) for other in told[1:])
+    continuations = [
+        continued(m.hf, cache=cache) for m in (model, again) for cache in (True, False)
+    ]
+    assert all(torch.equal(continuations[0], other) for other in continuations[1:])
     for block, old in zip(again.blocks, model.blocks, strict=True):
         for name in ("heads", "kv_heads", "group", "head_size"):
             assert getattr(block.attention, name) == getattr(old.attention, name)

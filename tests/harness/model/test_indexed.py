@@ -102,11 +102,11 @@ def test_indexed_linear_equals_dense_layer_with_zeros(data, sizes, bias):
         if edit is shrink:
             shrink(dense, dim, keep)
         else:
-            gone = torch.ones(width, dtype=torch.bool)
-            gone[keep] = False
-            dense.weight.data.movedim(dim, 0)[gone] = 0
+            dropped = torch.ones(width, dtype=torch.bool)
+            dropped[keep] = False
+            dense.weight.data.movedim(dim, 0)[dropped] = 0
             if bias and dim == 0:
-                dense.bias.data[gone] = 0
+                dense.bias.data[dropped] = 0
         assert (linear.out_features, linear.in_features) == tuple(dense.weight.shape)
     x = torch.randn(2, 3, linear.in_features)
     torch.testing.assert_close(linear(x), dense(x))
@@ -289,9 +289,9 @@ def test_footprint_counts_remaining_weights_and_indices():
     dense, model = footprint(tiny_model("llama")), tiny_model("llama")
     keep_units(model.blocks[0], "value-dims", range(6))  # 10 of 16 go: rows of v, columns of o
     found = footprint(model)
-    gone = 10 * 32 + 20 * 32
-    assert dense.parameters - found.parameters == dense.macs - found.macs == gone
-    assert dense.bytes - found.bytes == 4 * gone - 8 * (6 + 12)
+    removed = 10 * 32 + 20 * 32
+    assert dense.parameters - found.parameters == dense.macs - found.macs == removed
+    assert dense.bytes - found.bytes == 4 * removed - 8 * (6 + 12)
 
 
 def test_refuses_to_leave_only_a_block_without_output():
@@ -397,8 +397,8 @@ def test_reloads_exactly_with_and_without_this_package(family, dtype, tmp_path):
         }
         assert count_weights(again) == count_weights(model)
         for cache in (True, False):
-            told = continued(model, prompts, cache)
-            assert torch.equal(continued(again, prompts, cache), told)
+            expected = continued(model, prompts, cache)
+            assert torch.equal(continued(again, prompts, cache), expected)
 
 
 @every_family

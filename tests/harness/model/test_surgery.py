@@ -155,21 +155,21 @@ def test_padded_prompts_have_correct_positions(family):
     prompt = IDS[:1, :9]
     padded = torch.cat([torch.zeros(1, 4, dtype=torch.int64), prompt], dim=1)
     mask = (torch.arange(13) >= 4).long()[None]
-    told = model.hf.generate(
+    padded = model.hf.generate(
         padded, attention_mask=mask, max_new_tokens=8, min_new_tokens=8, do_sample=False
     )
     alone = continued(model, cache=True, count=8, ids=prompt)
-    assert torch.equal(told[:, 4:], alone)
+    assert torch.equal(padded[:, 4:], alone)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_remove_units_of_the_whole_model(family):
     model, expected = grouped(family), grouped(family)
     units = [(b.attention.kv_heads, b.feed_forward.channels) for b in model.blocks]
-    gone = torch.zeros(sum(map(sum, units)), dtype=torch.bool)
+    mask = torch.zeros(sum(map(sum, units)), dtype=torch.bool)
     second = sum(units[0])
-    gone[[1, units[0][0] + 3, second, second + units[1][0], second + units[1][0] + 7]] = True
-    left = remove_units(model, gone)
+    mask[[1, units[0][0] + 3, second, second + units[1][0], second + units[1][0] + 7]] = True
+    left = remove_units(model, mask)
     for block, group, channels in zip(expected.blocks, (1, 0), ([3], [0, 7]), strict=False):
         keep_kv_groups(block.attention, [g for g in range(block.attention.kv_heads) if g != group])
         keep = [c for c in range(block.feed_forward.channels) if c not in channels]

@@ -59,11 +59,11 @@ def test_removes_fewer_units_if_two_totals_are_equally_near():
 @given(units=UNITS, share=SHARES)
 def test_error_of_the_budget_is_at_most_half_a_unit(units, share: float):
     scores, costs = (list(column) for column in zip(*units, strict=True))
-    gone = removed(scores, costs, share)
+    indices = removed(scores, costs, share)
     order = sorted(range(len(units)), key=lambda i: (scores[i], i))
-    assert sorted(order[: len(gone)]) == gone  # a prefix of the ranking
-    spent, budget = sum(costs[i] for i in gone), share * sum(costs)
-    border = order[len(gone) - 1] if spent > budget else order[min(len(gone), len(units) - 1)]
+    assert sorted(order[: len(indices)]) == indices  # a prefix of the ranking
+    spent, budget = sum(costs[i] for i in indices), share * sum(costs)
+    border = order[len(indices) - 1] if spent > budget else order[min(len(indices), len(units) - 1)]
     assert abs(spent - budget) <= costs[border] / 2 + 1e-9 * sum(costs)
 
 

@@ -51,7 +51,7 @@ def plain(model: LanguageModel, tokens: Tokens) -> list[dict[str, list[Tensor]]]
         loss(model, ids).backward()
         for block in model.blocks:
             for role, linear in block.linears().items():
-                gradient = linear.weight.grad  # None where the heads are gone
+                gradient = linear.weight.grad  # None where the heads were removed
                 gradient = torch.zeros_like(linear.weight) if gradient is None else gradient.clone()
                 seen[block.index].setdefault(role, []).append(gradient)
     model.hf.zero_grad()

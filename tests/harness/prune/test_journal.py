@@ -25,14 +25,14 @@ class Weighing(Candidates):
         self.sign, self.measured, self.life = sign, measured, life
         super().__init__(model, self.weigh, "blocks")
 
-    def __call__(self, gone: Tensor) -> float:
-        self.gone = gone
-        return super().__call__(gone)
+    def __call__(self, removed: Tensor) -> float:
+        self.removed = removed
+        return super().__call__(removed)
 
     def weigh(self) -> float:
         if len(self.measured) >= self.life:
             raise Killed
-        self.measured.append(self.sign * 0.1 * int((self.gone * torch.arange(1, 7)).sum()))
+        self.measured.append(self.sign * 0.1 * int((self.removed * torch.arange(1, 7)).sum()))
         return self.measured[-1]
 
 

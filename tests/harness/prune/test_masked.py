@@ -58,9 +58,9 @@ def some(model: LanguageModel, *kinds: Kind, seed: int = 0) -> Tensor:
     return torch.cat(parts)
 
 
-def assert_alike(model: LanguageModel, sliced: LanguageModel, gone: Tensor, *kinds: Kind) -> None:
+def assert_alike(model: LanguageModel, sliced: LanguageModel, mask: Tensor, *kinds: Kind) -> None:
     dense = logits(model)
-    with masked(model, gone, *kinds):
+    with masked(model, mask, *kinds):
         seen = logits(model)
     assert not torch.allclose(seen, dense, rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(seen, logits(sliced), rtol=1e-4, atol=1e-5)
@@ -70,20 +70,20 @@ def assert_alike(model: LanguageModel, sliced: LanguageModel, gone: Tensor, *kin
 @pytest.mark.parametrize("kind", INSIDE)
 def test_masking_units_equals_removing_them(family: str, kind: Kind):
     model = grouped(family)
-    sliced, gone = copy.deepcopy(model), some(model, kind)
-    parts = gone.split([len(unit_costs(block, kind)) for block in model.blocks])
+    sliced, mask = copy.deepcopy(model), some(model, kind)
+    parts = mask.split([len(unit_costs(block, kind)) for block in model.blocks])
     for block, off in zip(sliced.blocks, parts, strict=True):
         keep_units(block, kind, ~off)
-    assert_alike(model, sliced, gone, kind)
+    assert_alike(model, sliced, mask, kind)
 
 
 @pytest.mark.parametrize("family", [name for name in MODEL_TYPES if name != "opt"])
 def test_masking_rotary_pairs_equals_removing_them(family: str):
     model = grouped(family)
-    sliced, gone = copy.deepcopy(model), some(model, "rotary-pairs")
-    for block, off in zip(sliced.blocks, gone.chunk(2), strict=True):
+    sliced, mask = copy.deepcopy(model), some(model, "rotary-pairs")
+    for block, off in zip(sliced.blocks, mask.chunk(2), strict=True):
         keep_units(block, "rotary-pairs", ~off)
-    assert_alike(model, sliced, gone, "rotary-pairs")
+    assert_alike(model, sliced, mask, "rotary-pairs")
 
 
 @every_family
@@ -96,15 +96,15 @@ def test_masking_residual_dimensions_of_each_part(family: str):
         "channels",
         "feed-forward-outputs",
     )
-    sliced, gone = copy.deepcopy(model), some(model, *kinds)
-    off = iter(gone.split([len(unit_costs(b, kind)) for b in model.blocks for kind in kinds]))
+    sliced, mask = copy.deepcopy(model), some(model, *kinds)
+    off = iter(mask.split([len(unit_costs(b, kind)) for b in model.blocks for kind in kinds]))
     silent = []
     for block in sliced.blocks:
         parts = [next(off) for _ in kinds]
         for kind, part in zip(kinds, parts, strict=True):
             keep_units(block, kind, ~part)
         silent.append(parts[1] & parts[4])  # written by neither part of the block
-    assert_alike(model, sliced, gone, *kinds)
+    assert_alike(model, sliced, mask, *kinds)
     with torch.no_grad():
         ids = random_tokens().ids
         stream = sliced.hf.base_model(ids, use_cache=False, output_hidden_states=True).hidden_states
@@ -119,26 +119,26 @@ def test_masking_blocks_equals_removing_them(family: str, removed: list[int]):
     model = tiny_model(family, blocks=4)
     sliced = copy.deepcopy(model)
     remove_blocks(sliced, removed)
-    gone = torch.isin(torch.arange(4), torch.tensor(removed))
-    assert_alike(model, sliced, gone, "blocks")
+    mask = torch.isin(torch.arange(4), torch.tensor(removed))
+    assert_alike(model, sliced, mask, "blocks")
 
 
 @every_family
 def test_masks_several_kinds_in_the_order_of_costs(family: str):
     model = grouped(family, blocks=3)
     kinds: tuple[Kind, Kind] = ("kv-groups", "channels")
-    sliced, gone = copy.deepcopy(model), some(model, *kinds)
-    remove_units(sliced, gone)
-    assert_alike(model, sliced, gone, *kinds)
+    sliced, mask = copy.deepcopy(model), some(model, *kinds)
+    remove_units(sliced, mask)
+    assert_alike(model, sliced, mask, *kinds)
 
 
 def test_masks_infinite_values():
     model = tiny_model("opt")
     up = model.blocks[0].feed_forward.up
     up.bias.data[5] = torch.inf
-    gone = torch.isin(torch.arange(96), torch.tensor([5]))
+    mask = torch.isin(torch.arange(96), torch.tensor([5]))
     assert not bool(logits(model).isfinite().all())
-    with masked(model, gone, "channels"):
+    with masked(model, mask, "channels"):
         assert bool(logits(model).isfinite().all())
 
 
@@ -146,14 +146,14 @@ def test_masks_infinite_values():
 @pytest.mark.parametrize("kinds", [("kv-groups", "channels"), ("sublayers",), ("blocks",)])
 def test_masks_blocks_on_disk(family: str, kinds: tuple[Kind, ...]):
     model, tokens = grouped(family, blocks=3), random_tokens()
-    gone = some(model, *kinds)
+    mask = some(model, *kinds)
     if kinds == ("blocks",):
-        gone = torch.tensor([False, False, True])  # the last one says what form the answer has
-    with masked(model, gone, *kinds):
+        mask = torch.tensor([False, False, True])  # the last one says what form the answer has
+    with masked(model, mask, *kinds):
         here = perplexity(model, tokens).value
     shut = ShutModel(model)
     before = fingerprint(shut)
-    with masked(shut, gone, *kinds):
+    with masked(shut, mask, *kinds):
         assert shut.open is None
         assert perplexity(shut, tokens).value == pytest.approx(here, rel=1e-6)
     assert same(before, fingerprint(shut))
@@ -163,17 +163,17 @@ def test_removes_masks_even_after_an_exception():
     model = tiny_model()
     before, weights, dense = state(model), fingerprint(model), logits(model)
     kinds: tuple[Kind, ...] = ("kv-groups", "channels", "sublayers", "blocks")
-    gone = some(model, *kinds)
-    with masked(model, gone, *kinds):
+    mask = some(model, *kinds)
+    with masked(model, mask, *kinds):
         assert same(weights, fingerprint(model))
         assert state(model)["hooks"] > before["hooks"]
     assert state(model) == before
-    with pytest.raises(KeyboardInterrupt), masked(model, gone, *kinds):
+    with pytest.raises(KeyboardInterrupt), masked(model, mask, *kinds):
         raise KeyboardInterrupt
     everything: tuple[Kind, ...] = ("channels", "rotary-pairs")  # the second kind is refused
     unrotated = tiny_model("opt")
     with pytest.raises(BadInput, match="no rotary pairs"):
-        masked(unrotated, gone, *everything).__enter__()
+        masked(unrotated, mask, *everything).__enter__()
     assert state(unrotated)["hooks"] == 0
     assert state(model) == before
     assert torch.equal(logits(model), dense)

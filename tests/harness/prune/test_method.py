@@ -34,8 +34,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:somebody else")
 
 def chosen(scores: list[list[float]], within: Any = "row", **settings: Any) -> list[list[int]]:
     """Return the removed columns of each row."""
-    gone = First(**settings).choose(torch.tensor(scores), within)
-    return [row.nonzero().flatten().tolist() for row in gone]
+    removed = First(**settings).choose(torch.tensor(scores), within)
+    return [row.nonzero().flatten().tolist() for row in removed]
 
 
 # Single weights
@@ -53,8 +53,8 @@ def test_choose_compares_within_rows_or_the_matrix():
 )
 def test_rounds_number_of_weights_down(sparsity, row, matrix):
     scores = [[1.0, 2.0, 3.0, 4.0, 5.0]] * 2
-    assert [len(gone) for gone in chosen(scores, sparsity=sparsity)] == [row, row]
-    assert sum(len(gone) for gone in chosen(scores, "matrix", sparsity=sparsity)) == matrix
+    assert [len(removed) for removed in chosen(scores, sparsity=sparsity)] == [row, row]
+    assert sum(len(removed) for removed in chosen(scores, "matrix", sparsity=sparsity)) == matrix
 
 
 def test_count_is_spread_over_rows_with_the_remainder_at_the_lowest_scores():
@@ -119,8 +119,8 @@ def test_maximum_sparsity_leaves_half_of_the_largest_unit():
 
 def test_budget_is_a_share_of_all_weights():
     model = tiny_model("llama")  # 2 x 7,680 weights; the channels, of 96 each, hold 60 % of them
-    gone = Thin(sparsity=0.3).choose(model, torch.arange(96).flip(0))
-    assert gone.tolist() == [False] * 48 + [True] * 48  # half of the channels, the lowest scores
+    removed = Thin(sparsity=0.3).choose(model, torch.arange(96).flip(0))
+    assert removed.tolist() == [False] * 48 + [True] * 48  # half of the channels, the lowest scores
     assert Shallow(sparsity=0.5).choose(model, torch.tensor([2.0, 1.0])).tolist() == [False, True]
     for block in model.blocks:
         keep_channels(block.feed_forward, [])
@@ -235,25 +235,25 @@ def test_pruning_runs_in_evaluation_mode_and_without_gradients():
 
 
 def test_outcome_has_the_harness_warnings_and_all_are_shown():
-    with pytest.warns(AtlasWarning, match="nothing") as told:
+    with pytest.warns(AtlasWarning, match="nothing") as caught:
         outcome = Looking(sparsity=0).apply(tiny_model())
     assert outcome.warnings == ["nothing was removed"]
-    assert [str(w.message) for w in told] == ["nothing was removed", "somebody else's"]
+    assert [str(w.message) for w in caught] == ["nothing was removed", "somebody else's"]
 
 
 def test_warns_if_sparsity_is_missed():
-    def told(method: Method, **shape: Any) -> list[str]:
+    def warnings_of(method: Method, **shape: Any) -> list[str]:
         return method.apply(tiny_model(**shape), random_tokens()).warnings
 
     # Rows of 32 and 48 weights lose 31 and 47; one KV group is removed completely or not at all.
-    assert told(First(sparsity=0.999)) == [
+    assert warnings_of(First(sparsity=0.999)) == [
         "toy achieved a sparsity of 0.9708 where 0.999 was asked for; compare it with other "
         "methods at the sparsity it achieved"
     ]
     flap = get("flap").configure(sparsity=0.5)
-    (one,) = told(flap, num_key_value_heads=1)
+    (one,) = warnings_of(flap, num_key_value_heads=1)
     assert "0.442 where 0.5 was asked for (its largest unit holds 18 % of the weights)" in one
-    assert told(First(sparsity=0.5)) == told(First(pattern="1:4")) == []
+    assert warnings_of(First(sparsity=0.5)) == warnings_of(First(pattern="1:4")) == []
 
 
 class Failing(Looking):
@@ -266,11 +266,11 @@ class Failing(Looking):
 
 def test_warnings_of_a_failing_method_are_shown():
     with (
-        pytest.warns(AtlasWarning, match="nothing") as told,
+        pytest.warns(AtlasWarning, match="nothing") as caught,
         pytest.raises(NumericsError, match="on purpose"),
     ):
         Failing(sparsity=0).apply(tiny_model())
-    assert [str(w.message) for w in told] == ["nothing was removed", "somebody else's"]
+    assert [str(w.message) for w in caught] == ["nothing was removed", "somebody else's"]
 
 
 def test_refuses_invalid_input():

@@ -123,13 +123,13 @@ def test_eliminate_equals_refit(damping, steps):
     weight, inverse = W.clone(), damped_inverse(G, damping)
     for columns in steps:
         eliminate(weight, inverse, torch.tensor(columns))
-    gone = torch.tensor([1, 2, 3, 8, 15])
+    removed = torch.tensor([1, 2, 3, 8, 15])
     keep = torch.ones(24, dtype=torch.bool)
-    keep[gone] = False
+    keep[removed] = False
     torch.testing.assert_close(weight[:, keep], refit(W, G, keep, damping), rtol=1e-8, atol=1e-8)
-    assert (weight[:, gone] == 0).all()
-    assert (inverse[gone] == 0).all()
-    assert (inverse[:, gone] == 0).all()
+    assert (weight[:, removed] == 0).all()
+    assert (inverse[removed] == 0).all()
+    assert (inverse[:, removed] == 0).all()
     left = damped(G, damping)[keep][:, keep]
     torch.testing.assert_close(
         inverse[keep][:, keep], torch.linalg.inv(left), rtol=1e-7, atol=1e-10

@@ -27,17 +27,17 @@ class Counting(Candidates):
 
     def __init__(self, model):
         self.asked = []
-        super().__init__(model, self.told, "blocks")
+        super().__init__(model, self.measure, "blocks")
 
-    def __call__(self, gone: Tensor) -> float:
-        self.gone = gone
-        return super().__call__(gone)
+    def __call__(self, removed: Tensor) -> float:
+        self.removed = removed
+        return super().__call__(removed)
 
-    def told(self) -> float:
-        self.asked.append(self.gone.tolist())
-        if bool(self.gone.all()):
+    def measure(self) -> float:
+        self.asked.append(self.removed.tolist())
+        if bool(self.removed.all()):
             raise NumericsError("not finite")
-        return 10.0 * int(self.gone.sum()) - int(self.gone.int().argmax())
+        return 10.0 * int(self.removed.sum()) - int(self.removed.int().argmax())
 
 
 @pytest.fixture
@@ -46,11 +46,11 @@ def counting() -> Counting:
 
 
 def test_loss_is_that_of_the_masked_model():
-    model, tokens, gone = tiny_model(blocks=3), random_tokens(), bits("010")
+    model, tokens, removed = tiny_model(blocks=3), random_tokens(), bits("010")
     loss = Candidates(model, lambda: perplexity(model, tokens).value, "blocks")
-    with masked(model, gone, "blocks"):
+    with masked(model, removed, "blocks"):
         expected = perplexity(model, tokens).value
-    assert loss(gone) == expected != loss(bits("000")) == perplexity(model, tokens).value
+    assert loss(removed) == expected != loss(bits("000")) == perplexity(model, tokens).value
 
 
 def test_measures_each_mask_once_and_remembers_the_best(counting: Counting):
@@ -63,10 +63,10 @@ def test_measures_each_mask_once_and_remembers_the_best(counting: Counting):
 
 
 def test_best_is_a_copy_of_the_first_among_equals(counting: Counting):
-    gone = bits("1100")  # 20, as any two bits with the first
-    counting(gone)
+    removed = bits("1100")  # 20, as any two bits with the first
+    counting(removed)
     counting(bits("1010"))
-    gone[:] = True
+    removed[:] = True
     assert counting.best.tolist() == bits("1100").tolist()
 
 

@@ -29,16 +29,16 @@ def problem(rows: int = 6, width: int = 20):
 @pytest.mark.parametrize(("group", "widths"), [(None, [8, 8, 4]), (4, [4] * 5)])
 def test_passes_costs_from_left_to_right_and_removes_the_chosen_weights(group, widths) -> None:
     weight, factor, silent = problem()
-    seen, gone = [], []
+    seen, removed = [], []
 
     def choose(costs):
         seen.append(costs)
-        gone.append(smallest(costs, len(seen) % 3))  # a number of its own for each call
-        return gone[-1]
+        removed.append(smallest(costs, len(seen) % 3))  # a number of its own for each call
+        return removed[-1]
 
     result = sparse_solve(weight, factor, silent, choose, 8, group)
     assert [costs.shape for costs in seen] == [(6, width) for width in widths]
-    assert torch.equal(result == 0, torch.cat(gone, dim=1))
+    assert torch.equal(result == 0, torch.cat(removed, dim=1))
     first = widths[0]  # the first columns have received no errors yet
     expected = (weight[:, :first] / factor.diagonal()[:first]).square()
     torch.testing.assert_close(seen[0], expected)

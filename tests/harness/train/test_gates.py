@@ -40,14 +40,14 @@ def units(model, *kinds: Kind) -> int:
 def test_gate_of_zero_masks_and_gate_of_one_changes_nothing(family: str):
     model = tiny_model(family)
     dense = logits(model)
-    gone = torch.rand(units(model, *KINDS), generator=torch.Generator().manual_seed(0)) < 0.3
-    with masked(model, gone, *KINDS):
+    removed = torch.rand(units(model, *KINDS), generator=torch.Generator().manual_seed(0)) < 0.3
+    with masked(model, removed, *KINDS):
         without = logits(model)
     with gated(model, *KINDS) as gates:
         assert torch.equal(logits(model), dense)
-        gates.values = torch.ones(len(gone))
+        gates.values = torch.ones(len(removed))
         assert torch.equal(logits(model), dense)
-        gates.values = (~gone).float()
+        gates.values = (~removed).float()
         torch.testing.assert_close(logits(model), without, rtol=1e-5, atol=1e-5)
     assert torch.equal(logits(model), dense)
 

@@ -49,7 +49,7 @@ from implementations.harness import (
 MOST = 0.99  # largest sparsity of a block
 WARMUP = 0.05  # share of all updates used for the warm-up
 ROUNDING = 1e-9  # tolerance for rounding errors in a sum of sparsities
-FALLING = 0.1  # share of all updates, at the end, in which the learning rate decays
+DECAY_SHARE = 0.1  # share of all updates, at the end, in which the learning rate decays
 
 
 class AdaptPruner(UnitMethod):
@@ -186,7 +186,7 @@ class AdaptPruner(UnitMethod):
                 at_once=self.at_once,
                 warmup=WARMUP,
                 decay="linear",
-                falling=FALLING,
+                decay_share=DECAY_SHARE,
                 end=self.end,
                 before=before,
                 total=self.updates,

@@ -113,8 +113,11 @@ class ADMMPruning(WeightMethod):
         If the requested sparsity exceeds `share`, only the lowest scores of those that it removes
         are marked, so the largest KEEP of every group of a pattern stay.
         """
-        removed = self.choose(scores, within="matrix")
         count = share_of(share, scores.numel())
+        if not self.pattern:
+            count = min(count, share_of(self.sparsity, scores.numel()))
+            return smallest(scores.flatten(), count).view_as(scores)
+        removed = self.choose(scores, within="matrix")
         if count >= removed.sum():
             return removed
         candidates = scores.masked_fill(~removed, math.inf)

@@ -43,6 +43,7 @@ from implementations.harness import (
     prune_by_input_norms,
     prune_by_magnitude,
     prune_by_solving,
+    require_whole_layers,
     set_stream_matrix,
     unit_costs,
     walk,
@@ -92,13 +93,7 @@ class DenoiseRotator(WeightMethod):
                 f"`block_size` must be divisible by {self.grouped} for pattern {self.pattern}, "
                 f"got {self.block_size}"
             )
-        for block in model.blocks:
-            for role, linear in block.linears().items():
-                if linear.weight.shape != (linear.out_features, linear.in_features):
-                    raise BadInput(
-                        f"block {block.index}, {role} holds only some of its rows or columns, "
-                        "which cannot be rotated; prune the dense model instead"
-                    )
+        require_whole_layers(model, self.slug())
         total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
         least = self.added(model) / total
         if 0 < self.target <= least:
@@ -164,7 +159,7 @@ class DenoiseRotator(WeightMethod):
         A = torch.eye(len(down), dtype=torch.float64, device=down.device)
         B = torch.eye(attention.head_size, dtype=torch.float64, device=down.device)
         B = B.repeat(attention.kv_heads, 1, 1)
-        best, losses = Rotation(A.clone(), B.clone()), list[float]()
+        best, losses = Rotation(A, B), list[float]()
         with torch.enable_grad():
             adam = torch.optim.Adam((A.requires_grad_(), B.requires_grad_()), lr=self.rate)
             for step in range(self.steps + 1):

@@ -361,7 +361,7 @@ def test_refuses_what_does_not_fit():
     with pytest.raises(BadInput, match="`block_size` must be divisible by 8 for pattern 4:8"):
         sparse.check(model, random_tokens())
     keep_units(model.blocks[1], "value-dims", range(4))
-    with pytest.raises(BadInput, match="block 1, v holds only some of its rows or columns"):
+    with pytest.raises(BadInput, match="needs whole layers, but block 1, v holds only some"):
         DenoiseRotator().check(model, random_tokens())
 
 

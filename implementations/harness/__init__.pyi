@@ -46,6 +46,7 @@ from .model.view import (
     ONE_BASIS as ONE_BASIS,
     PARTS as PARTS,
     ROLES as ROLES,
+    require_whole_layers as require_whole_layers,
 )
 from .progress import track as track
 from .prune.acting import acting as acting, Position as Position

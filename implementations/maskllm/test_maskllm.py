@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -192,6 +193,18 @@ def test_the_plan_is_that_of_the_paper():
     plan = MaskLLM().plan()
     assert (plan.steps, plan.rate, plan.batch, plan.betas) == (2000, 5e-4, 256, (0.9, 0.95))
     assert (plan.weight_decay, plan.clip, plan.warmup, plan.end) == (0.1, 1.0, 0.0, 0.1)
+
+
+def test_the_optimiser_has_the_epsilon_of_the_paper(monkeypatch):
+    optimise, groups = maskllm.optimise, []
+
+    def recorded(parameters: list[dict[str, Any]], *args: Any, **options: Any) -> Any:
+        groups.extend(parameters)
+        return optimise(parameters, *args, **options)
+
+    monkeypatch.setattr(maskllm, "optimise", recorded)
+    small().apply(tiny_model(blocks=1), TEXT)
+    assert [group["eps"] for group in groups] == [1e-5]
 
 
 def test_the_reward_alone_leads_to_magnitude(monkeypatch):

@@ -133,7 +133,7 @@ class MoDeGPT(UnitMethod):
 
 
 def layer_shares(influence: Tensor, temperature: float) -> Tensor:
-    """Return the share of every block relative to the mean share, `[blocks]` (Eq. 11).
+    """Return the share of every block relative to the mean share, `[blocks]` (4).
 
     It is `L softmax(-b / epsilon)` for the Block Influence `b [blocks]`.
     """

@@ -103,12 +103,12 @@ class OSSCAR(UnitMethod):
         """
         role, units = READERS[kind], columns(block, kind)
         linear, gram = block.linears()[role], gram.double()
-        W = linear.weight.double()
+        W = live(linear.weight, gram)
         H, lower = damped_factor(gram, self.damping, f"block {block.index}, {role}")
         G = W @ H if products is None else products + W @ (H - gram)  # damped towards W, [out, in]
         groups = kind == "kv-groups"
         at_once = self.groups_at_once if groups else self.channels_at_once
-        kept = remove(live(W, gram), torch.cholesky_inverse(lower), units, count, at_once)
+        kept = remove(W.clone(), torch.cholesky_inverse(lower), units, count, at_once)
         swapped = self.groups_swapped if groups else at_once
         kept = swap(H, G, units, kept, swapped, self.swaps)
         linear.weight.copy_(fit(H, G, units[kept])[0])

@@ -25,6 +25,7 @@ from implementations.harness import (
     Tokens,
     WeightMethod,
     cuts,
+    require_whole_layers,
     walk,
 )
 
@@ -62,13 +63,7 @@ class RIA(WeightMethod):
             return
         if not self.pattern:
             raise BadInput("`permutation` needs an N:M pattern; set one, for example pattern=2:4")
-        for block in model.blocks:
-            for role, linear in block.linears().items():
-                if linear.weight.shape != (linear.out_features, linear.in_features):
-                    raise BadInput(
-                        f"block {block.index}, {role} holds only some of its rows or columns, "
-                        "which cannot be permuted; prune the dense model, or set permutation=none"
-                    )
+        require_whole_layers(model, "ria with permutation")
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Prune block by block; return the share of scores kept, with and without permutation."""

@@ -170,18 +170,15 @@ def test_logits_start_at_the_limit_and_never_leave_it():
     assert float(training.logits["hidden"].detach().min()) < 4
 
 
-def test_gates_reach_the_target_and_without_ascent_they_do_not():
-    model = tiny_model()
+def test_gates_reach_the_target():
     method = ShearedLlama(sparsity=0.4, steps=150, batch=1, interval=0, channel_multiple=1)
-    outcome = method.apply(copy.deepcopy(model), texts())
+    outcome = method.apply(tiny_model(), texts())
     before, target = (
         outcome.details[name]["channels"]
         for name in ("closed_before_rounding", "closed_in_the_target")
     )
     assert target > 0.2
     assert before == pytest.approx(target, abs=0.1)
-    frozen = method.model_copy(update={"gate_rate": 1e-9})
-    assert frozen.apply(model, texts()).details["closed_before_rounding"]["channels"] < 0.01
 
 
 # Shapes and rounding

@@ -81,13 +81,13 @@ def test_blocks_that_do_nothing_go_first_and_in_order():
 
 
 @pytest.mark.parametrize(
-    ("early", "late", "removed"), [(1, 1, [1, 4]), (0, 1, [0, 1]), (1, 0, [1, 4]), (2, 1, [4])]
+    ("early", "late", "removed"), [(1, 1, [1]), (0, 1, [0, 1]), (1, 0, [1, 5]), (2, 0, [5])]
 )
 def test_barriers_protect_the_ends(early, late, removed):
     model = tiny_model(blocks=6)
-    silence(model, 0, 1, 4, 5)
+    silence(model, 0, 1, 5)
     details = SLEB(sparsity=2 / 6, early=early, late=late).apply(model, spoken(model)).details
-    assert details["removed"][: len(removed)] == removed
+    assert [index for index in details["removed"] if index in (0, 1, 5)] == removed
 
 
 def test_as_many_blocks_as_come_closest_to_the_sparsity():

@@ -87,11 +87,11 @@ def _space(character):
 @fuzz
 @given(words=WORDS)
 def test_any_words(here, words):
-    if words[:1] not in (["support"], ["run"], ["sweep"], ["generate"], ["migrate"]):
+    if words[:1] not in (["support"], ["run"], ["sweep"], ["generate"]):
         ends(words, here)
 
 
-@pytest.mark.parametrize("command", ["run", "sweep", "verify", "migrate", "generate"])
+@pytest.mark.parametrize("command", ["run", "sweep", "verify", "generate"])
 @fuzz
 @given(first=METHOD | VALUE, words=WORDS)
 def test_commands_without_a_model_or_record(here, command, first, words):

@@ -16,7 +16,7 @@ from tools.site.atlas import read
 
 pytestmark = pytest.mark.browser
 
-FIRST = "A smaller model without gradients, for GQA, implemented here, smallest loss at 20 %"
+FIRST = "Smaller model, no gradients, GQA, implemented here, smallest loss at 20 %"
 
 
 def fitting(page: Page) -> list[str]:
@@ -60,7 +60,7 @@ def test_single_answers_give_the_same_result_and_each_exclusion_a_reason(
     assert not page.locator(".atlas-ruled").is_visible()
     answer(page, "Size or speed?", "A smaller model")
     assert "no speed-up expected on dense kernels" in why(page, "Wanda")
-    answer(page, "Data for pruning, at most?", "forward")
+    answer(page, "Which data can you provide?", "forward")
     assert "needs gradients" in why(page, "LLM-Pruner")
     answer(page, "Which attention?", "GQA")
     assert "not tested here with GQA" in why(page, read(repository).papers[UNWRITTEN].name)
@@ -94,7 +94,7 @@ def test_methods_for_a_pattern_are_sorted_by_its_loss(visit: Callable[..., Any])
 def test_the_address_holds_the_answers_and_back_undoes_one(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html?gain=size&data=gradients&what=ever&code=nonsense")
     start = fitting(page)
-    group = page.get_by_role("group", name="Data for pruning, at most?")
+    group = page.get_by_role("group", name="Which data can you provide?")
     assert group.get_by_role("radio", name="gradients").is_checked()
     answer(page, "Is code needed?", "Yes, implemented here")
     here = fitting(page)

@@ -160,7 +160,7 @@ def test_papers_that_build_on_wanda(task: Callable[..., Task], atlas: Atlas) -> 
     assert {"owl", "ria"} < set(drawn.evaluate_all("all => all.map(one => one.dataset.id)"))
     one.click(one.page.locator(".atlas-node[data-id=more-later]"))
     one.page.wait_for_url("**/papers/wanda.html#related")
-    listed = one.page.locator(".atlas-related li", has_text="Is built on by")
+    listed = one.page.locator(".atlas-related li", has_text="Built upon by")
     names = {
         atlas.names[slug]
         for slug, paper in atlas.papers.items()
@@ -245,7 +245,7 @@ def test_seven_billion_on_24_gb_in_an_hour_at_30_per_cent(
     task: Callable[..., Task], real_site: str
 ) -> None:
     one = task(home=real_site)
-    one.often("7B, 24 GB, 1 hour, 30 %")
+    one.often("Prune 30 % of a 7B model in an hour on 24 GB")
     row = one.page.locator("#atlas-plans tbody tr:visible").first
     size, unit = row.locator('[data-part="memory"]').inner_text().split()
     assert unit == "GB"

@@ -82,7 +82,7 @@ def test_ties_are_explained_if_magnitude_is_compared(
     for value in measured["values"].values():
         assert f">{number(value)}</td>" in page
     assert f"In {percent(measured['tied'])} of the groups of\n4" in page
-    assert f"range {number(min(measured['values'].values()))} to" in page
+    assert f"gives between {number(min(measured['values'].values()))} and" in page
     made = make(replace(here, records=tuple(records)))
     note = "how-we-measure.html#weights"
     for path in ("leaderboard.md", "papers/magnitude.md"):

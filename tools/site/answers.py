@@ -44,7 +44,7 @@ BUDGET = (
     "population",
     "probes",
 )
-"""Fields of methods that say how much they compute; below the default is less than the paper."""
+"""Fields that set how much a method computes; below the default, it is less than in the paper."""
 
 
 MUCH = 50
@@ -281,7 +281,7 @@ def unranked(row: Row, board: Board) -> str:
     if row.collapsed:
         return "collapsed"
     if row.family == QUANTISED:
-        return "has fewer bits"
+        return "quantised"
     if falls_short(row):
         return f"achieved only {percent(row.achieved)}"
     if kinds := trained_on(row, board):

@@ -54,7 +54,7 @@ class Column:
     dense: str = ""
     """The contents in the dense row."""
     title: str = ""
-    down: bool = False
+    higher_is_better: bool = False
     """Whether higher is better."""
     extra: bool = False
     """Whether it is hidden by default."""
@@ -85,8 +85,10 @@ def columns(board: Board, atlas: Atlas) -> list[Column]:
             "multiply-accumulates of the linear layers per token",
             extra=True,
         ),
-        Column("prefill", "Prefill", _rate("prefill", board), "1.00", down=True, extra=True),
-        Column("speed", "Speed", _rate("decode", board), "1.00", down=True),
+        Column(
+            "prefill", "Prefill", _rate("prefill", board), "1.00", higher_is_better=True, extra=True
+        ),
+        Column("speed", "Speed", _rate("decode", board), "1.00", higher_is_better=True),
         Column(
             "memory", "Memory", lambda row: Cell(memory(row.memory), value=row.memory), extra=True
         ),
@@ -113,7 +115,7 @@ def _measured(board: Board, name: str) -> Column:
         lambda row: _spread(row.value(name)),
         number(board.dense.values[name]) if name in board.dense.values else "",
         name,
-        down=not board.lower_is_better(name),
+        higher_is_better=not board.lower_is_better(name),
         extra=metric(name).kind == PERPLEXITY.kind and name not in ranking_metrics(board),
     )
 
@@ -135,7 +137,7 @@ def _beside_dense(board: Board) -> Iterator[Column]:
         lambda row: _spread(agreement(row, board), AGREEMENT.kind),
         "100 %" if same else "",
         "share of tokens with the same most likely prediction as the dense model",
-        down=True,
+        higher_is_better=True,
     )
 
 
@@ -182,7 +184,7 @@ def _rate(kind: str, board: Board) -> Callable[[Row], Cell]:
             return Cell(number(rate.ratio), f"({number(rate.low)}–{number(rate.high)})", rate.ratio)
         if not row.first.structured:
             return Cell(note="no gain", title=row.first.speed.note)
-        if not all(record.speed.quiet for record in row.records):
+        if not all(record.speed.steady for record in row.records):
             return Cell(note="too noisy", title=NOISY)
         return Cell(note="not measured", title=row.first.speed.note)
 

@@ -59,7 +59,7 @@ class MethodReports:
 
     @cached_property
     def disagreement(self) -> float:
-        """The largest relative difference between two papers that share no value."""
+        """The relative gap between the closest values of two papers, the largest over all pairs."""
         values: dict[str, set[float]] = defaultdict(set)
         for report in self.reports:
             values[report.reporter].add(report.value)

@@ -10,7 +10,7 @@ from implementations.harness.results.boards import Board
 from implementations.harness.results.record import Record
 from implementations.harness.results.table import row_line, to_csv
 from tools.catalog.exports.formats import EXPORTS
-from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.json_schema import schema
 from tools.site.addresses import record_path
 from tools.site.atlas import Atlas
 from tools.site.render import fill
@@ -48,7 +48,7 @@ def data_files(atlas: Atlas) -> dict[str, str]:
     return exports | {
         "records.json": records_json(atlas),
         "leaderboard.csv": leaderboard_csv(atlas.boards),
-        "schema.json": _json(Paper.model_json_schema(by_alias=True)),
+        "schema.json": schema(),
         "record.schema.json": _json(Record.model_json_schema()),
         "feed.xml": feed(atlas),
     }

@@ -12,8 +12,8 @@ from tools.catalog.schema.paper import Paper
 def short_names(papers: Mapping[str, Paper]) -> dict[str, str]:
     """Return a name for each paper, by slug.
 
-    Equal names of methods get the year, if need be the first author too: `ATP (Lu 2024)`. What is
-    still equal gets a letter, in the order of the slugs: `Kim et al. 2026a`.
+    Equal names of methods get the year, and the first author if necessary: `ATP (Lu 2024)`. Names
+    that are still equal get a letter, in the order of the slugs: `Kim et al. 2026a`.
     """
     names = {slug: paper.name or citation(paper) for slug, paper in papers.items()}
     for detail in (_year, _author_and_year):

@@ -31,8 +31,8 @@ VERDICTS = (
     "too close in papers",
     "not measured",
 )
-OUTCOMES = ("holds", "does not hold", "cannot tell", "not measured")
-"""The verdicts, with all reasons why an order cannot be judged as `cannot tell`."""
+OUTCOMES = ("holds", "does not hold", "cannot be judged", "not measured")
+"""The verdicts, with all reasons why an order cannot be judged as `cannot be judged`."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Comparison:
     @property
     def outcome(self) -> str:
         """One of `OUTCOMES`."""
-        return self.verdict if self.verdict in OUTCOMES else "cannot tell"
+        return self.verdict if self.verdict in OUTCOMES else "cannot be judged"
 
     @property
     def anchor(self) -> str:

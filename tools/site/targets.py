@@ -36,10 +36,12 @@ _INSIDE = Verdict(
 )
 _STREAM = Verdict(
     True,
-    "Narrower layers with an added matrix per half layer; smaller only if the removed weights "
-    "outnumber these. Needs trust_remote_code.",
+    "Narrower layers with an added matrix per attention and MLP; smaller only if more weights were "
+    "removed. Needs trust_remote_code.",
 )
-_ROTATED = Verdict(False, "Neither smaller nor faster: zeros, and an added matrix per half layer.")
+_ROTATED = Verdict(
+    False, "Neither smaller nor faster: zeros, and an added matrix per attention and MLP."
+)
 _ZEROS = Verdict(False, "Neither smaller nor faster: dense kernels multiply zeros too.")
 _PROMPT = Verdict(True, "Decodes faster after each prompt. Not smaller; nothing is saved.")
 _REFUSED = "llama.cpp cannot run it: "

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
@@ -58,7 +57,6 @@ from implementations.harness.cli.options import (
 )
 from implementations.harness.cli.setup import make_setup, read_runs
 from implementations.harness.errors import AtlasError, BadInput, escape, escape_json
-from implementations.harness.progress import track
 from implementations.harness.results.external import installed_methods
 from implementations.harness.results.files import short_path
 from implementations.harness.results.own_texts import with_own_texts
@@ -334,22 +332,6 @@ def verify(
     show_json(verdict.to_dict()) if as_json else terminal.show_verdict(verdict)
     if not verdict.agrees:
         raise typer.Exit(1)
-
-
-@app.command()
-def migrate(
-    records: Annotated[
-        list[Path], typer.Argument(metavar="RECORD...", help="Record files of an older schema")
-    ],
-    model: RecordedModel = None,
-) -> None:
-    """Upgrade records from an older schema in place, without changing their values."""
-    from implementations.harness.runs.migrate import migrate as do
-
-    with terminal.progress():
-        done = [path for path in track(records, "records") if do(path, model)]
-    for path in done:
-        terminal.show_paths(record=path)
 
 
 @app.command()

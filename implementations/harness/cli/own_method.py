@@ -45,7 +45,7 @@ OUT = Path("comparison")
 def new(
     name: Annotated[str, typer.Argument(help="Name of the method, such as mymethod")],
 ) -> None:
-    """Write the file of a new method that works, for you to change."""
+    """Create the file of a working method, to start from."""
     path = user_path(f"{name.removesuffix('.py')}.py", "NAME")
     slug_of(str(path))
     if not path.stem.isidentifier():
@@ -69,7 +69,7 @@ def check(
         ),
     ],
 ) -> None:
-    """Check a method by every clause of the contract; exit with 1 if one fails."""
+    """Run every test of the contract on a method; exit with 1 if one fails."""
     from implementations.harness.contract.checking import check_method
     from implementations.harness.prune.registry import get
 
@@ -106,7 +106,7 @@ def compare(
     ] = OUT,
     runs: Runs = RUNS,
 ) -> None:
-    """Run what has no record yet and compare: a table for a paper, and a chart."""
+    """Run the missing combinations of methods and seeds; write a comparison table and a chart."""
     from implementations.harness.results import comparison, table
     from implementations.harness.results.boards import boards
 

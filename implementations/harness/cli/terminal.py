@@ -46,8 +46,8 @@ if TYPE_CHECKING:  # slow to import, and each needed by one command
 MAX_ERROR = 2_000
 """Maximum length of an error message."""
 DEFINITIONS = (
-    "kl: mean KL divergence from the dense model's predictions, nats a token; agreement: share of "
-    "tokens with the same most likely prediction. How we measure, on the site, has the formulas."
+    "kl: mean KL divergence from the dense model's predictions, nats per token; agreement: share "
+    "of tokens with the same most likely prediction. How we measure, on the site, has the formulas."
 )
 
 
@@ -210,7 +210,7 @@ def show_record(record: Record) -> None:
     out.print(
         f"sparsity requested {record.asked:.4g}, achieved {record.achieved:.4g}; "
         f"speed: {record.speed.note}"
-        f"{'' if record.speed.quiet else '; too noisy to publish, measure on an idle machine'}"
+        f"{'' if record.speed.steady else '; too noisy to publish, measure on an idle machine'}"
     )
     out.print(record.sample, style="dim", highlight=False)
     for label in record.labels:
@@ -220,7 +220,7 @@ def show_record(record: Record) -> None:
 
 
 LABELS = {
-    "collapsed": "the model no longer predicts text",
+    "collapsed": "the perplexity is above 50 times that of the dense model",
     EXTERNAL: "the method is not part of the atlas, so the record cannot be published",
 }
 
@@ -284,7 +284,7 @@ def show_verdict(verdict: Verdict) -> None:
     """Print all values of a record next to the repeated ones, and all other differences."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    columns = ("record", "again", "difference", "tolerance", "on other machines", "")
+    columns = ("record", "repeated", "difference", "tolerance", "on other machines", "")
     for heading in columns:
         table.add_column(heading, justify="right")
     for one in verdict.comparisons:
@@ -298,12 +298,12 @@ def show_verdict(verdict: Verdict) -> None:
     different = [one for one in others if one.grade != "narrow"]
     show_line(f"{len(others) - len(different)} other parts of the record agree")
     for one in different:
-        show_line(styled_grade(one, verdict), f" {one}")
+        show_line(styled_grade(one, verdict), f": {one}")
     for line in (*verdict.changes, *(f"not compared: {line}" for line in verdict.not_compared)):
         show_line((line, "dim"))
     show_line(CONFIRMED[verdict.confirmed])
     if verdict.elsewhere:
-        claim = "The record names another machine, versions or processes, which cannot be checked"
+        claim = "Different here, so this part of the record cannot be checked"
         show_line(f"{claim}: {'; '.join(verdict.elsewhere)}")
 
 
@@ -318,7 +318,7 @@ def styled_grade(one: Comparison, verdict: Verdict) -> tuple[str, str]:
     """Return the grade of a comparison in words, and its style."""
     if one.grade == "wide" and verdict.elsewhere:
         return "wide only", "yellow"
-    return ("agrees", "") if one.grade == "narrow" else ("off", "bold red")
+    return ("agrees", "") if one.grade == "narrow" else ("differs", "bold red")
 
 
 def show_line(*parts: str | tuple[str, str]) -> None:

@@ -95,7 +95,7 @@ def shares(method: type[Method], model: LanguageModel, *wanted: float) -> list[f
 
 
 def logits(model: LanguageModel, tokens: Tokens | None = None) -> Tensor:
-    """Return the logits of tokens outside the calibration, `[samples, length, words]`."""
+    """Return the logits of tokens outside the calibration, `[samples, length, vocabulary]`."""
     ids = (tokens or random_tokens(3, 20, seed=1)).ids
     with torch.no_grad():
         return cast(Tensor, model.hf(input_ids=ids, use_cache=False).logits)

@@ -80,7 +80,7 @@ def decoding_equals_a_single_pass(method: type[Method], family: str) -> None:
 
 @clause("methods that act while the model runs", kinds="input-dependent")
 def equal_prompts_select_equal_units(method: type[Method], family: str) -> None:
-    """The selection depends on the own text only, not on earlier texts or other samples."""
+    """The selection depends only on its own text, not on earlier texts or other samples."""
     acting, model = prepared(method, family)
     first, second = ids(2)[:, None]
     with acting.active(model, PROMPT):
@@ -142,7 +142,7 @@ def requested_share_of_weights_is_unused(method: type[Method], family: str) -> N
 def requested_share_of_weights_is_not_read(method: type[Method], family: str) -> None:
     """The calibration meets the requested share, or more where activations are zero anyway.
 
-    Shares counted while the model runs come close on other text.
+    On other text, the measured share is close to the requested one.
     """
     for share in shares(method, tiny_model(family)):
         acting, model = prepared(method, family, sparsity=share)
@@ -229,7 +229,7 @@ def unsupported_uses_are_refused(method: type[Method], family: str) -> None:
     "methods that select channels for each prompt", when=takes_channels, kinds="input-dependent"
 )
 def cache_from_outside_is_refused(method: type[Method], family: str) -> None:
-    """A cache of tokens that selected nothing is refused."""
+    """A key/value cache that was filled without the method is rejected."""
     acting, model = prepared(method, family)
     texts = ids(1)
     cache: dict[str, Any] = {cache_argument(model): filled(model, texts)}
@@ -243,7 +243,7 @@ def cache_from_outside_is_refused(method: type[Method], family: str) -> None:
     kinds="input-dependent",
 )
 def uncalibrated_models_are_refused(method: type[Method], family: str) -> None:
-    """A model is refused that was not calibrated, or with other settings."""
+    """A model that was not calibrated, or with other settings, is rejected."""
     acting, model = prepared(method, family)
     assert "apply" in refusal(enter, acting, tiny_model(family), PROMPT)
     other = within_reach(method, model, sparsity=acting.target / 2)

@@ -169,7 +169,7 @@ class Stream:
         return rest, kept
 
     def epochs(self, windows: int) -> float:
-        """Return how many epochs a number of windows is."""
+        """Convert a number of windows to epochs."""
         return windows / len(self.windows.ids)
 
     def _order(self) -> Iterator[int]:

@@ -69,15 +69,14 @@ class DensePredictions:
         finally:
             model.hf.set_output_embeddings(own)
 
-    def logits(
-        self, model: LanguageModel, tokens: Tokens, windows: slice, positions: slice
-    ) -> Tensor:
+    def logits(self, model: LanguageModel, ids: Tensor, states: Tensor) -> Tensor:
         """Return the dense logits `[windows, positions, vocabulary]`, on the accelerator.
+
+        `ids [windows, positions]` are the tokens, and `states` their last hidden states.
 
         `model`, which may be pruned, only applies what follows its head, such as a soft cap.
         """
-        ids = tokens.ids[windows, positions].to(model.accelerator)
-        hidden = self.states[tokens.sha256][windows, positions].to(model.accelerator)
+        ids, hidden = (piece.to(model.accelerator) for piece in (ids, states))
         with self.lent_to(model):
             output = MoeModelOutputWithPast(last_hidden_state=hidden)  # right for all families
             return head(model, ids, output, slice(0, ids.shape[1]))
@@ -95,10 +94,12 @@ class DensePredictions:
         `tokens` must be one of the texts. With a `prompt`, only the predictions after that many
         tokens of each window count. Raises as `perplexity`.
         """
+        states = self.states[tokens.sha256]
         nats, divergence, same = (torch.zeros((), dtype=torch.float64) for _ in range(3))
         for piece, following in predictions(model, tokens, batch_size, prompt):
             values, windows, positions = piece
-            expected = self.logits(model, tokens, windows, positions)
+            place = windows, positions
+            expected = self.logits(model, tokens.ids[place], states[place])
             losses, divergences = _losses_and_divergences(values, expected, following)
             for terms in (losses, divergences):
                 check_finite(terms, tokens.source, piece)

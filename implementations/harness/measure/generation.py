@@ -78,7 +78,7 @@ def greedy(model: LanguageModel, ids: Tensor, new_tokens: int) -> Iterator[Tenso
     """Yield the most probable next tokens `[batch]`, `new_tokens` times, for `ids [batch, length]`.
 
     The first comes from the prefill, each other from one decoding step with the key/value cache.
-    End-of-text tokens do not end it. Raises `NumericsError` for NaN among the logits.
+    End-of-text tokens do not end it. Raises `NumericsError` at the end for NaN among the logits.
     """
     with preserved(model), on_accelerator(model):
         model.hf.eval()
@@ -89,17 +89,19 @@ def decode(model: LanguageModel, ids: Tensor, new_tokens: int) -> Iterator[Tenso
     """Generate like `greedy`, without its preparation of the model; this part is timed."""
     cache = {cache_argument(model): DynamicCache(config=model.config)}  # updated in place
     step = ids.to(model.accelerator)
+    damaged = torch.zeros((), dtype=torch.bool, device=step.device)
     for _ in range(new_tokens):
         with torch.no_grad():
             output = model.hf(input_ids=step, use_cache=True, logits_to_keep=1, **cache)
         scores = output.logits[:, -1]  # [batch, vocabulary]
-        if scores.isnan().any():
-            raise NumericsError(
-                "the logits contain NaN; load the model in a wider dtype (--dtype float32) "
-                "or prune less"
-            )
+        damaged |= scores.isnan().any()  # read at the end, because reading waits for the device
         step = scores.argmax(dim=-1, keepdim=True)  # [batch, 1]
         yield step[:, 0]
+    if damaged:
+        raise NumericsError(
+            "the logits contain NaN; load the model in a wider dtype (--dtype float32) "
+            "or prune less"
+        )
 
 
 def cache_argument(model: LanguageModel) -> str:

@@ -236,7 +236,7 @@ def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Ite
                 _batches(tokens, batch_size), boundary.hidden, strict=True
             ):
                 ids, hidden = batch.to(model.accelerator), host.to(model.accelerator)
-                with fixed_output(boundary.block_output(hidden), *model.layers):
+                with fixed_output(hidden, *model.layers):
                     output = _decoder(model, ids)
                 yield Output(ids, output, start)
 

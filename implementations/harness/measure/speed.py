@@ -34,7 +34,7 @@ def speed(
 
     A repeat reads `batch` prompts of `prompt` tokens and generates `tokens` tokens each by greedy
     decoding with the key/value cache. The ratio is computed for each pair, because temporary load
-    of the machine affects both timings of a pair. If the ratios vary too much (`Speed.quiet`),
+    of the machine affects both timings of a pair. If the ratios vary too much (`Speed.steady`),
     other work disturbed the measurement; it is repeated up to `attempts` times, and the steadiest
     is returned. `pruned_within` returns the context in which the pruned model is timed, for methods
     that prune while the model runs.
@@ -49,11 +49,11 @@ def speed(
     ids = torch.randint(vocabulary, (batch, prompt), generator=generator)
     dtype = str(dense.dtype).removeprefix("torch.")
     note = (
-        f"measured beside the dense model in turn, {repeats} repeats, batch {batch}, {prompt} "
-        f"tokens read and {tokens} written, {dense.device}, {dtype}"
+        f"measured in turn with the dense model, {repeats} repeats, batch {batch}, prefill of "
+        f"{prompt} tokens and decoding of {tokens}, {dense.device}, {dtype}"
     )
     measured: list[Speed] = []
-    while len(measured) < attempts and not (measured and measured[-1].quiet):
+    while len(measured) < attempts and not (measured and measured[-1].steady):
         times = []  # for each repeat, (prefill, decode) seconds of dense and of pruned
         for repeat in track(range(warmups + repeats), "measuring speed"):
             pair = [_seconds(dense, ids, tokens)]

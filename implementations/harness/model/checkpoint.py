@@ -6,6 +6,7 @@ import hashlib
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -226,11 +227,22 @@ def read_weights(files: list[Path]) -> dict[str, Tensor]:
 
 def weights_sha256(files: list[Path]) -> str:
     """Return the SHA-256 of one weights file, or of the output of `sha256sum` for several."""
-    hashes = [(file_sha256(file), file.name) for file in track(files, "hashing the weights")]
+    hashes = [(_sha256(file), file.name) for file in track(files, "hashing the weights")]
     if len(hashes) == 1:
         return hashes[0][0]
     lines = "".join(f"{digest}  {name}\n" for digest, name in hashes)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    """Hash a file that this process has not hashed yet, or that changed since."""
+    state = file.stat()
+    return _sha256_of_state(file, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256_of_state(file: Path, size: int, changed: int) -> str:
+    return file_sha256(file)
 
 
 def _named_files(folder: Path) -> list[Path]:

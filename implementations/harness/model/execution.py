@@ -33,16 +33,15 @@ def parse_dtype(name: str | torch.dtype) -> torch.dtype:
 def parse_device(name: str | torch.device) -> torch.device:
     """Return the device named `name`; "auto" is the accelerator of this machine or else the CPU.
 
-    Raises `BadInput` for a device that this machine does not have.
+    Raises `BadInput` for a device that this machine does not have, or that has no float64.
     """
     available = {"cpu": 1}
-    accelerator = None
     if torch.accelerator.is_available():
         accelerator = torch.accelerator.current_accelerator()
-        assert accelerator is not None
-        available[accelerator.type] = torch.accelerator.device_count()
+        if accelerator is not None and accelerator.type != "mps":
+            available[accelerator.type] = torch.accelerator.device_count()
     if name == "auto":
-        return accelerator or torch.device("cpu")
+        return torch.device([*available][-1])
     listed = ", ".join(
         f"{kind} (x{count})" if count > 1 else kind for kind, count in available.items()
     )
@@ -50,6 +49,8 @@ def parse_device(name: str | torch.device) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise BadInput(f"unknown device {name!r}; use auto, {listed}") from error
+    if device.type == "mps":
+        raise BadInput("Apple's GPUs (mps) have no float64, which the atlas needs; use cpu")
     if (device.index or 0) >= available.get(device.type, 0):
         raise BadInput(f"this machine has no device {str(name)!r}; use auto, {listed}")
     return device
@@ -159,9 +160,6 @@ class Boundary:
     otherwise depend only on the shape of a micro-batch, so they are captured once per shape.
     """
 
-    tuples = False
-    """Whether blocks return tuples, as in older releases; set when a block first runs."""
-
     def __init__(self, model: LanguageModel, batches: Iterable[Tensor]) -> None:
         """Capture what enters the first block for `batches` of ids, `[batch, length]` each."""
         self.accelerator = model.accelerator
@@ -182,8 +180,6 @@ class Boundary:
                 self.entering = hidden_states
                 self.hidden.append(hidden_states.to("cpu", copy=True))
             self.arguments[index].setdefault(self.entering.shape[:2], (args, kwargs))
-            # Return the full input again: where blocks return tuples, the model takes item 0 of
-            # this, and the batch would shrink with every block.
             if index < len(self.arguments) - 1:
                 return self.entering
             return self.entering.new_zeros(*self.entering.shape[:2], self.output_width)
@@ -212,12 +208,7 @@ class Boundary:
             y = functional_call(block.module, dict(weights), (x, *args), kwargs)
         else:
             y = block.module(x, *args, **kwargs)
-        self.tuples = isinstance(y, tuple)
-        return cast(Tensor, y[0] if self.tuples else y)
-
-    def block_output(self, y: Tensor) -> Tensor | tuple[Tensor]:
-        """Return the output `y` in the form a block returns it: a tensor or a tuple."""
-        return (y,) if self.tuples else y
+        return cast(Tensor, y)
 
     def advance(self, i: int, block: Block, y: Tensor) -> None:
         """Use the output `y` of `block` as the next block's input for micro-batch `i`.

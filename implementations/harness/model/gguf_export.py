@@ -43,8 +43,8 @@ EXPORTED = ("llama", "mistral", "qwen2")
 """Model types whose blocks are those of Llama, with or without biases."""
 MIXTURES = "the export does not write experts"
 REASONS = {
-    "qwen3": "llama.cpp has no blocks of different widths that normalise queries and keys",
-    "gemma3_text": "llama.cpp has no blocks of different widths with the norms of Gemma 3",
+    "qwen3": "llama.cpp does not support blocks of different widths with query and key norms",
+    "gemma3_text": "llama.cpp does not support blocks of different widths with these norms",
     "opt": "llama.cpp does not know its architecture",
     "mixtral": MIXTURES,
     "olmoe": MIXTURES,
@@ -130,7 +130,10 @@ def _check_shapes(model: LanguageModel) -> None:
                     )
     refuse_emptied(model.blocks)
     if model.config.hidden_act != "silu":
-        raise BadInput(f"{model.name} has the activation {model.config.hidden_act}, not silu")
+        raise BadInput(
+            f"{model.name} has the activation {model.config.hidden_act}, but the export supports "
+            "only silu; use convert_hf_to_gguf.py of llama.cpp"
+        )
     rope = model.config.rope_parameters
     if rope["rope_type"] not in ROPES or rope.get("partial_rotary_factor", 1) != 1:
         raise BadInput(

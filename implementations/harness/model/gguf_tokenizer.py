@@ -43,7 +43,7 @@ def add_tokenizer(writer: GGUFWriter, model: LanguageModel) -> None:
     """
     tokenizer: Any = model.tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise _refused("there is no tokenizer.json" if tokenizer else "there is none")
+        raise _refused("there is no tokenizer.json" if tokenizer else "the model has none")
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     rules = content["model"]
     if rules["type"] != "BPE" or (content["decoder"] or {}).get("type") != "ByteLevel":

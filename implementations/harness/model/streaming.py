@@ -253,8 +253,9 @@ def check_request(work: Path, request: str) -> None:
     file = work / REQUEST
     if finished_files(work) and not (file.is_file() and file.read_text("utf-8") == request):
         raise BadInput(
-            f"{short_path(work)} holds the finished blocks of another run to the same folder; "
-            "repeat that run with the same package versions, save to another folder, or remove it"
+            f"{short_path(work)} holds the finished blocks of a different run with the same output "
+            "folder; repeat that run with the same package versions, save to another folder, or "
+            "remove it"
         )
     write_atomically(file, request)
 
@@ -292,7 +293,7 @@ def save_streamed(
                 _write_file(work / name, state, {"format": "pt"})
             names = _names([work / name])
             files |= dict.fromkeys(names, name)
-            total += sum(t.nbytes for t in _read({n: n for n in names}, names).values())
+            total += _data_bytes(work / name)
         used = set(files.values())
         for file in finished_files(work):
             if file.name not in used:
@@ -304,6 +305,13 @@ def save_streamed(
         if target.is_dir():
             target.rmdir()
         work.rename(target)
+
+
+def _data_bytes(file: Path) -> int:
+    """Return the size of all tensors in a safetensors file, which follow a header."""
+    with file.open("rb") as content:
+        header = int.from_bytes(content.read(8), "little")
+    return file.stat().st_size - 8 - header
 
 
 def _parameters(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:

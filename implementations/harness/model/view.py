@@ -138,8 +138,8 @@ FAMILIES = {
 
 
 ONE_BASIS = {
-    "gemma3": "it norms what each half of a block puts out, with a gain for each dimension",
-    "opt": "its norms take off the mean, and would have to become RMS norms first",
+    "gemma3": "it normalises the outputs of attention and MLP with a gain for each dimension",
+    "opt": "its LayerNorms subtract the mean, which depends on the basis",
 }
 """The families whose residual stream cannot change its basis, each with the reason."""
 
@@ -438,6 +438,17 @@ def require_whole_model(model: LanguageModel, user: str) -> None:
             f"{user} needs the whole model on the device that computes, but {model.name} is moved "
             "there block by block; leave out --accelerator and --stream"
         )
+
+
+def require_whole_layers(model: LanguageModel, user: str) -> None:
+    """Raise `BadInput` if a layer holds only some of its rows or columns (`IndexedLinear`)."""
+    for block in model.blocks:
+        for role, linear in block.linears().items():
+            if linear.weight.shape != (linear.out_features, linear.in_features):
+                raise BadInput(
+                    f"{user} needs whole layers, but block {block.index}, {role} holds only some "
+                    "of its rows or columns; prune the dense model instead"
+                )
 
 
 @contextmanager

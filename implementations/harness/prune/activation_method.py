@@ -21,7 +21,7 @@ from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput
 from implementations.harness.model.execution import replaced_forward
 from implementations.harness.model.units import total_weights
-from implementations.harness.model.view import Block, LanguageModel
+from implementations.harness.model.view import Block, LanguageModel, require_whole_layers
 from implementations.harness.prune.acting import acting
 from implementations.harness.prune.activation_masks import Kept, MaskedLinear, Masker
 from implementations.harness.prune.method import FAR, Method, Outcome, Ratio
@@ -81,6 +81,11 @@ class ActivationMethod(Method):
             "tasks": "lm-eval does not mark the end of a prompt; set dense_prompt=false",
         }
         return reasons if self.dense_prompt else {k: reasons[k] for k in ("save", "recover")}
+
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        """Check also that the layers hold all of their rows and columns."""
+        super().check(model, calibration)
+        require_whole_layers(model, self.slug())
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Calibrate block by block on the dense model; return the drops and their shares."""

@@ -215,7 +215,7 @@ def _head_back(model: LanguageModel, calibration: Tokens, boundary: Boundary) ->
         for row, host in zip(calibration.batches(1), leaving, strict=True):
             ids = row.to(model.accelerator)  # [1, length]
             leaf = host.to(model.accelerator).detach().requires_grad_()
-            with fixed_output(boundary.block_output(leaf), *model.layers), torch.enable_grad():
+            with fixed_output(leaf, *model.layers), torch.enable_grad():
                 output = model.decoder(input_ids=ids, use_cache=False)
             back = _loss_back(model, ids, output)
             (back,) = torch.autograd.grad(output.last_hidden_state, leaf, back)

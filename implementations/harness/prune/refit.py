@@ -29,7 +29,7 @@ def inverse_factor(hessian: Tensor, damping: float, where: str = "layer") -> Ten
     row, which are the parts of the partial inverses that Eq. 3-5 of SparseGPT need.
     """
     hessian = hessian.float()
-    # H = R R^T with R upper triangular (factored from the lower right), so U = R^-1. Beside H, two
+    # H = R R^T with R upper triangular (factored from the lower right), so U = R^-1. Besides H, two
     # matrices of its size are in memory at a time.
     for tried, shift in _shifts(hessian, damping):
         flipped = hessian.flip(0, 1)

@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from implementations.harness.data.tokens import Tokens
-from implementations.harness.errors import BadInput
-from implementations.harness.model.modeling_pruned import held_indices
 from implementations.harness.model.units import (
     Kind,
     total_weights,
     unit_costs,
 )
-from implementations.harness.model.view import LanguageModel
+from implementations.harness.model.view import LanguageModel, require_whole_layers
 from implementations.harness.prune.allocation import cheapest, widths
 from implementations.harness.prune.method import (
     Method,
@@ -35,15 +33,8 @@ class UnitMethod(Method):
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Check also that the layers hold all of their rows and columns."""
         super().check(model, calibration)
-        if self.capabilities.granularity == ("blocks",):
-            return
-        for block in model.blocks:
-            for role, linear in block.linears().items():
-                if held_indices(linear, 0) is not None or held_indices(linear, 1) is not None:
-                    raise BadInput(
-                        f"{self.slug()} needs whole layers, but block {block.index}, {role} holds "
-                        "only some of its rows or columns; prune the dense model instead"
-                    )
+        if self.capabilities.granularity != ("blocks",):
+            require_whole_layers(model, self.slug())
 
     def costs(self, model: LanguageModel) -> Tensor:
         """Return the number of weights of every removable unit, `[units]`, block by block."""

@@ -181,10 +181,10 @@ class Row:
     def rate(self, kind: str) -> Rate | None:
         """Average `prefill` or `decode` over the runs, with the extreme ratios of any repeat.
 
-        None if a run lacks it or was disturbed (see `Speed.quiet`).
+        None if a run lacks it or was disturbed (see `Speed.steady`).
         """
         rates = [rate for record in self.records if (rate := getattr(record.speed, kind))]
-        if len(rates) < len(self.records) or not all(one.speed.quiet for one in self.records):
+        if len(rates) < len(self.records) or not all(one.speed.steady for one in self.records):
             return None
         return Rate(
             dense=statistics.mean(rate.dense for rate in rates),

@@ -72,11 +72,11 @@ PERPLEXITY = Metric(
     collapse=50,
 )
 AFTER_PROMPT = replace(PERPLEXITY, kind="after_prompt", label="perplexity after the prompt")
-"""Perplexity of the second half of each window, for methods that prune for a prompt, the first."""
+"""Perplexity of the second half of each window, for methods that use the first as a prompt."""
 DIVERGENCE = Metric(
     "kl",
     "KL divergence from dense",
-    unit="nats a token",
+    unit="nats per token",
     lower_is_better=True,
     tolerance=PERPLEXITY.tolerance,
     relative=False,
@@ -115,9 +115,9 @@ METRICS = {
         ACHIEVED,
         Metric("acc", "accuracy"),
         # Perplexity tasks of lm-eval.
-        Metric("word_perplexity", "perplexity a word", lower_is_better=True),
-        Metric("byte_perplexity", "perplexity a byte", lower_is_better=True),
-        Metric("bits_per_byte", "cost of the text", unit="bits a byte", lower_is_better=True),
+        Metric("word_perplexity", "perplexity per word", lower_is_better=True),
+        Metric("byte_perplexity", "perplexity per byte", lower_is_better=True),
+        Metric("bits_per_byte", "cost of the text", unit="bits per byte", lower_is_better=True),
         # Reported by lm-eval with its values.
         Metric("samples", "questions", shown=False),
         Metric("version", "version of the task", shown=False),

@@ -221,7 +221,7 @@ class Speed(StrictModel):
         return max((rate.spread for rate in (self.prefill, self.decode) if rate), default=1.0)
 
     @property
-    def quiet(self) -> bool:
+    def steady(self) -> bool:
         """Whether the repeats agree well enough to publish the ratios."""
         return self.spread <= LARGEST_SPREAD
 

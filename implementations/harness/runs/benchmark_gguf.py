@@ -34,7 +34,7 @@ TYPES = ("f16", "q8_0")
 VERSIONS: dict[str, Callable[[LanguageModel], None]] = {
     "dense": lambda model: None,
     "half of the weights zero": zero_half,
-    "20 % fewer layers": remove_layers,
+    "a fifth of the layers removed": remove_layers,
     "narrower layers": narrow_layers,
 }
 

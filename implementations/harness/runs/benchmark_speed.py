@@ -44,7 +44,7 @@ GIGABYTES = {"Llama-3.2-1B": 2.5, "Llama-3.1-8B": 16.1}
 """Weights in bfloat16; the dense and the pruned model are in memory together."""
 
 VERSIONS: dict[str, Callable[[LanguageModel], str | None]] = {
-    "20 % fewer layers": remove_layers,
+    "a fifth of the layers removed": remove_layers,
     "narrower layers": narrow_layers,
     "2:4 kernels": compress_half,
 }

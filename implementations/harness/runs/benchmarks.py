@@ -1,4 +1,4 @@
-"""Shared parts of the benchmarks: options, times in pairs, and rows that an interruption keeps.
+"""Shared parts of the benchmarks: options, times in pairs, and rows that survive an interruption.
 
 Benchmarks of speed use random models, because speed depends on shapes only.
 """
@@ -97,7 +97,7 @@ class Benchmark:
         self.add((case,), lambda: (measure(),))
 
     def add(self, cases: Sequence[str], measure: Callable[[], Sequence[dict[str, Any]]]) -> None:
-        """Add rows that are measured together; what a device cannot run becomes a reason."""
+        """Add rows that are measured together; an unsupported case is recorded with the reason."""
         if all(case in self.rows for case in cases):
             return
         sys.stderr.write(f"measuring {', '.join(cases)}\n")

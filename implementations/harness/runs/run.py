@@ -83,7 +83,7 @@ def run(
         NumericsError: NaN or infinity occurred.
     """
     if checkpoint is not None and job.method is None:
-        raise BadInput("--save: only pruned models are saved; leave it out")
+        raise BadInput("--save: the dense model is not saved; leave the option out")
     check_outputs(runs, checkpoint)
     for folder in filter(None, (runs, checkpoint)):
         check_outside(folder, setup.model)

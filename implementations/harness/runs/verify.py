@@ -192,7 +192,10 @@ def changes(record: Record, again: Record) -> Iterator[str]:
         recorded = record.tolerance.get(kind)
         if recorded is not None and recorded != current:
             before, now = recorded.model_dump(mode="json"), current.model_dump(mode="json")
-            yield describe_difference(f"tolerance of {kind}", before, now) + ", which counts"
+            yield (
+                describe_difference(f"tolerance of {kind}", before, now)
+                + "; the current one was used"
+            )
 
 
 def not_compared(record: Record, again: Record) -> Iterator[str]:

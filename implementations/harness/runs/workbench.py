@@ -253,7 +253,7 @@ class Workbench:
                 writing.enter_context(model.writing(work))
             with peak_memory(self.accelerator) as pruning:
                 if method is not None:
-                    with timer.phase("prune", f"pruning by {method.slug()}"):
+                    with timer.phase("prune", f"pruning with {method.slug()}"):
                         outcome = method.execute(model, samples.calibration, job.seed)
                 if job.recovery is not None:
                     recovered = self._recover(model, job, samples, expected, timer)
@@ -361,7 +361,7 @@ class Workbench:
         for metric, tokens in samples.evaluations.items():
             with timer.phase("evaluate before", f"measuring {metric} before recovery"):
                 before |= quality(model, metric, tokens, dense)
-        with timer.phase("recover", f"recovering by {recovery}"), seeded(job.seed):
+        with timer.phase("recover", f"training after pruning: {recovery}"), seeded(job.seed):
             teacher = self.dense() if recovery.has_teacher else None
             losses = recover(model, recovery, stream, masked, teacher)
         windows = recovery.windows(stream.windows.ids.shape[1])
@@ -404,7 +404,7 @@ class Workbench:
         if self.setup.stream:  # every token would read the whole model again
             return values, dense, generation.prompt
         within = active(job, model, len(prompt_ids(model, generation.prompt)))
-        with timer.phase("generate", "writing the sample"), within:
+        with timer.phase("generate", "generating the sample"), within:
             text = continuation(model, generation.prompt, generation.tokens).text
             sample = generation.prompt + text
         return values, dense, sample

@@ -9,7 +9,7 @@ from implementations.harness.model.view import LanguageModel
 
 
 def logits_of(model: LanguageModel, ids: Tensor) -> Tensor:
-    """Return the logits of `ids [windows, length]`, `[windows, length, words]`."""
+    """Return the logits of `ids [windows, length]`, `[windows, length, vocabulary]`."""
     logits: Tensor = model.hf(input_ids=ids.to(model.device), use_cache=False).logits
     return logits
 
@@ -20,7 +20,7 @@ def next_token_loss(model: LanguageModel, ids: Tensor) -> Tensor:
 
 
 def cross_entropy_of(logits: Tensor, ids: Tensor) -> Tensor:
-    """Return the mean next-token loss of `logits [windows, length, words]` for `ids`, in nats."""
+    """Return the mean next-token loss, in nats, of `logits [windows, length, vocabulary]`."""
     following = ids[:, 1:].to(logits.device)
     return cross_entropy(logits[:, :-1].flatten(0, 1).float(), following.flatten())
 
@@ -28,7 +28,7 @@ def cross_entropy_of(logits: Tensor, ids: Tensor) -> Tensor:
 def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """Return the mean over tokens of `T^2 KL(teacher || student)`.
 
-    Both logits are `[windows, length, words]` and are divided by the temperature `T`; the factor
+    Both logits, `[windows, length, vocabulary]`, are divided by the temperature `T`. The factor
     `T^2` keeps the size of the gradients (Hinton et al., arXiv:1503.02531, section 2).
     """
     student_log, teacher_log = (

@@ -66,8 +66,8 @@ def check(model: LanguageModel, recovery: Recovery) -> None:
     """
     if model.family.experts:
         raise BadInput(
-            f"--recover does not support {model.family.name}: training of experts is not tried; "
-            "leave it out"
+            f"--recover does not support {model.family.name}: training of experts is "
+            "untested; leave the option out"
         )
     if recovery.how == "lora":
         check_low_rank("--recover lora")

@@ -25,7 +25,7 @@ class Plan:
     """Fraction of the steps in which the learning rate rises linearly."""
     decay: Literal["cosine", "linear", "none"] = "cosine"
     """Shape of the decay of the learning rate."""
-    falling: float = 1.0
+    decay_share: float = 1.0
     """Fraction of the steps, at the end, in which the learning rate decays."""
     end: float = 0.0
     """Fraction of the largest learning rate that the decay approaches."""
@@ -48,7 +48,7 @@ class Plan:
             )
         if not (self.rate > 0 and math.isfinite(self.rate)):
             raise BadInput(f"`rate` must be a positive learning rate, got {self.rate:g}")
-        for name in ("warmup", "falling", "end"):
+        for name in ("warmup", "decay_share", "end"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInput(f"`{name}` must be between 0 and 1, got {getattr(self, name):g}")
         if self.before < 0 or self.before + self.steps > self.all_steps:
@@ -77,7 +77,7 @@ class Plan:
         rising = math.ceil(self.warmup * steps)
         if position < rising:
             return (position + 1) / rising
-        decay_start = max(rising, steps - math.ceil(self.falling * steps))
+        decay_start = max(rising, steps - math.ceil(self.decay_share * steps))
         done = max(position - decay_start, 0) / max(steps - decay_start, 1)  # in [0, 1)
         factor = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "none": 1.0}
         return self.end + (1 - self.end) * factor[self.decay]

@@ -148,12 +148,12 @@ def test_verify_confirms_a_record_and_detects_a_changed_value(ran, tmp_path):
     (tmp_path / "off.json").write_text(off.to_json())
     done = inside("verify", tmp_path / "off.json")
     assert done.code == 1
-    assert "off" in done.out
+    assert "differs" in done.out
     assert "Traceback" not in done.err
 
 
 def test_verify_names_the_tolerance_that_was_needed(ran, tmp_path):
-    """Both tolerances exit with 0; a missing value is off with either."""
+    """Both tolerances exit with 0; a missing value differs with either."""
     folder, _ = ran
     record = load_record(next((folder / "runs/tiny/flap").iterdir()))
     hardware = record.hardware.model_copy(update={"cpu": "another"})

@@ -151,9 +151,9 @@ VERDICTS = {
     "wide": (
         20.1,
         ('cpu: "[/x]" in the record, "some" now',),
-        ["wide only", "within the wide tolerance only", 'which cannot be checked: cpu: "[/x]"'],
+        ["wide only", "within the wide tolerance only", 'cannot be checked: cpu: "[/x]"'],
     ),
-    "no": (20.1, (), ["off", "the record is not confirmed\n"]),
+    "no": (20.1, (), ["differs", "the record is not confirmed\n"]),
 }
 
 
@@ -191,7 +191,7 @@ def test_verdict_shows_missing_and_different_parts(shown: StringIO):
     terminal.show_verdict(verdict)
     text = shown.getvalue()
     assert "missing" in text
-    assert 'off sample: "[/x] one" in the record, "[/x] two" now' in text
+    assert 'differs: sample: "[/x] one" in the record, "[/x] two" now' in text
 
 
 UNTRUSTED = "\x1b[31mred\x1b]0;title\x07 [/x] [bold]b[/bold] :smile: \u202eback\x9b1m\udcff"

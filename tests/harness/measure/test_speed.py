@@ -62,7 +62,7 @@ def test_the_steadiest_of_the_attempts_is_returned(monkeypatch, settings):
     monkeypatch.setattr(module, "_seconds", lambda model, *_: (times[model](), 1))
     result = speed(dense, pruned, **settings, warmups=0, attempts=3)
     assert result.prefill.spread == 2
-    assert not result.quiet
+    assert not result.steady
 
 
 def test_decoding_runs_one_cached_step_per_token(settings):
@@ -79,8 +79,8 @@ def test_decoding_runs_one_cached_step_per_token(settings):
 def test_note_states_the_settings(settings):
     result = speed(tiny_model(), tiny_model(), **settings)
     assert result.note == (
-        "measured beside the dense model in turn, 3 repeats, batch 2, 16 tokens read and "
-        "4 written, cpu, float32"
+        "measured in turn with the dense model, 3 repeats, batch 2, prefill of 16 tokens and "
+        "decoding of 4, cpu, float32"
     )
 
 

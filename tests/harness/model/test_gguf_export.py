@@ -372,7 +372,7 @@ REFUSALS = {
     "indexed columns": (indexed("attention-inputs"), "block 1 lacks some columns of q"),
     "yarn": (set_rope(rope_type="yarn"), "rotary embeddings of type 'yarn'"),
     "partial rotation": (set_rope(partial_rotary_factor=0.5), "over whole heads"),
-    "no tokenizer": (with_tokenizer(None), "there is none"),
+    "no tokenizer": (with_tokenizer(None), "the model has none"),
     "no merges": (with_tokenizer(byte_tokenizer()), "it has no merges"),
     "normalizer": (with_tokenizer(normalised()), "Lowercase"),
     "word pieces": (with_tokenizer(word_pieces()), "not byte-level BPE"),

@@ -17,6 +17,7 @@ from implementations.harness import (
     Gram,
     LanguageModel,
     add_bias,
+    get,
     keep_channels,
     keep_kv_groups,
     keep_units,
@@ -347,6 +348,9 @@ def test_methods_that_score_whole_layers_refuse_indexed_ones():
     for method in (Narrow, Indexed):
         with pytest.raises(BadInput, match="block 0, q holds only some of its rows or columns"):
             method().apply(model)
+    for slug in ("teal", "wina", "cats"):
+        with pytest.raises(BadInput, match=f"{slug} needs whole layers, but block 0, q holds only"):
+            get(slug).configure().apply(model, random_tokens())
     assert same(before, fingerprint(model))
     Shallow(sparsity=0.5).apply(model)
     assert len(model.blocks) == 1
@@ -397,8 +401,8 @@ def test_reloads_exactly_with_and_without_this_package(family, dtype, tmp_path):
         }
         assert count_weights(again) == count_weights(model)
         for cache in (True, False):
-            expected = continued(model, prompts, cache)
-            assert torch.equal(continued(again, prompts, cache), expected)
+            continuation = continued(model, prompts, cache)
+            assert torch.equal(continued(again, prompts, cache), continuation)
 
 
 @every_family

@@ -180,6 +180,14 @@ def test_refuses_unknown_dtypes_and_devices_first():
     assert parse_device(torch.device("cpu")) == torch.device("cpu")
 
 
+def test_gpus_without_float64_are_not_used(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+    assert parse_device("auto") == torch.device("cpu")
+    with pytest.raises(BadInput, match="have no float64"):
+        parse_device("mps")
+
+
 def test_refuses_accelerator_that_this_machine_lacks():
     if torch.accelerator.is_available():
         count = torch.accelerator.device_count()

@@ -119,8 +119,8 @@ def test_reloads_exactly_with_and_without_this_package(family, dtype, tmp_path):
         assert torch.equal(logits(again), logits(model))
         assert same(hf.state_dict(), model.hf.state_dict())
         for cache in (True, False):
-            expected = continued(model, prompts, cache)
-            assert torch.equal(continued(again, prompts, cache), expected)
+            continuation = continued(model, prompts, cache)
+            assert torch.equal(continued(again, prompts, cache), continuation)
 
 
 def test_outputs_hidden_states_and_attentions():

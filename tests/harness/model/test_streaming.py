@@ -234,10 +234,10 @@ def test_another_request_to_the_same_folder_is_refused(folder):
     check_request(work, "one")
     (work / "block-00000.safetensors").touch()
     check_request(work, "one")
-    with pytest.raises(BadInput, match="finished blocks of another run"):
+    with pytest.raises(BadInput, match="finished blocks of a different run"):
         check_request(work, "two")
     (work / "request.json").unlink()
-    with pytest.raises(BadInput, match="finished blocks of another run"):
+    with pytest.raises(BadInput, match="finished blocks of a different run"):
         check_request(work, "one")
 
 

@@ -35,7 +35,7 @@ WIKIPEDIA = "ppl/wikipedia/1024"
         ("acc/arc_easy", False, "accuracy"),
         ("acc_norm/arc_easy", False, "acc norm"),
         ("exact_match:strict-match/gsm8k", False, "exact match"),
-        ("word_perplexity/wikitext", True, "perplexity a word"),
+        ("word_perplexity/wikitext", True, "perplexity per word"),
         ("mean/wanda-7", False, "mean"),
         ("latency/generation", True, "latency"),
     ],
@@ -72,7 +72,7 @@ def test_headings_omit_accompanying_values():
         ("ppl/wikitext2", "WikiText-2", "Perplexity, WikiText-2"),
         ("acc/winogrande", "Winogrande", "Accuracy, Winogrande"),
         ("acc/arc_easy", "arc_easy", "Accuracy, arc_easy"),
-        ("bits_per_byte/c4", "C4", "Cost of the text (bits a byte), C4"),
+        ("bits_per_byte/c4", "C4", "Cost of the text (bits per byte), C4"),
         ("achieved", "", "The share removed"),
     ],
 )

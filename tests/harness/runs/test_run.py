@@ -333,7 +333,7 @@ def test_refuses_nested_folders_of_records_and_models(setup, world, tmp_path):
 
 def test_refuses_to_save_the_dense_model(setup, tmp_path):
     for job in (Job(None), Job(None, 0, Recovery.by("full", 64))):
-        with pytest.raises(BadInput, match="--save: only pruned models are saved"):
+        with pytest.raises(BadInput, match="--save: the dense model is not saved"):
             run(job, setup, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

@@ -65,11 +65,11 @@ def test_killed_run_continues_with_the_finished_blocks(streamed, tmp_path, monke
         with pytest.raises(Killed):
             run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
     assert work_folder(tmp_path / "out").is_dir()
-    with pytest.raises(BadInput, match="finished blocks of another run"):
+    with pytest.raises(BadInput, match="finished blocks of a different run"):
         run(job("magnitude"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
     with monkeypatch.context() as patch:
         patch.setattr(workbench, "relevant_versions", lambda *_: {"torch": "1.0"})
-        with pytest.raises(BadInput, match="finished blocks of another run"):
+        with pytest.raises(BadInput, match="finished blocks of a different run"):
             run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
     file = work_folder(tmp_path / "out") / "block-00000.safetensors"
     with safe_open(file, "pt") as content:

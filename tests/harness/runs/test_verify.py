@@ -126,7 +126,10 @@ def test_tolerance_in_the_record_is_reported_but_not_used(pair):
     forged = changed(record, tolerance={"ppl": wide}, values={METRIC: 1.1 * record.values[METRIC]})
     verdict = compare(forged, again)
     assert off(verdict) == [METRIC]
-    assert any("tolerance of ppl" in line and "which counts" in line for line in verdict.changes)
+    assert any(
+        "tolerance of ppl" in line and "the current one was used" in line
+        for line in verdict.changes
+    )
 
 
 @pytest.mark.parametrize("values", [{}, {METRIC: None, "acc/unknown": 0.5}, {METRIC: None}])

@@ -66,7 +66,11 @@ def test_successive_runs_have_one_model_in_memory(setup):
         bench.measure(Job(None))
         for seed in (0, 1):
             bench.measure(Job(get("wanda").configure(), seed))
-    assert {"pruning by wanda", "walking the blocks", "measuring ppl/evaluation/32"} <= most.keys()
+    assert {
+        "pruning with wanda",
+        "walking the blocks",
+        "measuring ppl/evaluation/32",
+    } <= most.keys()
     assert max(most.values()) == 1
 
 
@@ -74,7 +78,7 @@ def test_speed_measurement_loads_a_second_model(setup):
     with counted() as most:
         bench = Workbench(setup)
         result, pruned = bench.measure(Job(get("shortgpt").configure(sparsity=0.5)))
-    assert most["pruning by shortgpt"] == most["writing the sample"] == 1
+    assert most["pruning with shortgpt"] == most["generating the sample"] == 1
     assert most["measuring speed"] == max(most.values()) == 2
     assert result.speed is not None
     assert len(bench.dense().blocks) == 2 * len(pruned.blocks)

@@ -30,16 +30,16 @@ def test_decay_starts_after_warmup():
 
 
 def test_rate_can_stay_constant_before_the_decay():
-    assert rates(warmup=0.2, decay="linear", falling=0.4, end=0.5) == pytest.approx(
+    assert rates(warmup=0.2, decay="linear", decay_share=0.4, end=0.5) == pytest.approx(
         [0.5, 1, 1, 1, 1, 1, 1, 7 / 8, 6 / 8, 5 / 8]
     )
-    assert rates(warmup=0.2, decay="linear", falling=0.8) == rates(warmup=0.2, decay="linear")
-    assert rates(warmup=0.2, decay="linear", falling=0) == rates(warmup=0.2, decay="none")
+    assert rates(warmup=0.2, decay="linear", decay_share=0.8) == rates(warmup=0.2, decay="linear")
+    assert rates(warmup=0.2, decay="linear", decay_share=0) == rates(warmup=0.2, decay="none")
 
 
 @pytest.mark.parametrize("decay", ["cosine", "linear", "none"])
 def test_consecutive_plans_share_one_schedule(decay):
-    shared = {"warmup": 0.3, "decay": decay, "falling": 0.5, "end": 0.1}
+    shared = {"warmup": 0.3, "decay": decay, "decay_share": 0.5, "end": 0.1}
     parts = []
     for before, steps in ((0, 2), (2, 1), (3, 7)):
         parts += rates(steps=steps, before=before, total=10, **shared)
@@ -64,7 +64,7 @@ def test_rate_of_every_step_is_positive(decay, steps):
         ({"rate": math.nan}, "positive learning rate, got nan"),
         ({"warmup": 1.5}, "`warmup` must be between 0 and 1, got 1.5"),
         ({"end": -1}, "`end` must be between 0 and 1, got -1"),
-        ({"falling": 1.1}, "`falling` must be between 0 and 1, got 1.1"),
+        ({"decay_share": 1.1}, "`decay_share` must be between 0 and 1, got 1.1"),
         ({"before": -1}, "`before` must not be negative"),
         ({"before": 1, "total": 10}, "`total` must be at least .*got 10 for 1 \\+ 10"),
     ],

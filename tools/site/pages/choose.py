@@ -35,15 +35,15 @@ from tools.site.targets import TARGETS
 AMOUNTS = ("20", "50", PATTERN)
 """Shares in percent and patterns to sort the methods by, if measured."""
 GAIN = "Zeros alone make a model neither smaller nor faster on dense kernels."
-KERNEL = "2:4 is faster only with kernels for it; skipped tiles and activations need their own."
+KERNEL = "2:4 needs 2:4 kernels. Skipped tiles and activations need kernels of the method."
 NOT_STATED = "the source does not say"
 TESTED = (
     "Tested here with small random models; methods that are not implemented here are not tested."
 )
-ORDER = "Methods are ranked by their loss measured here, those that train after the others."
+ORDER = "Methods are sorted by the loss measured here; methods that train are listed last."
 COMMON = (
     (
-        "A smaller model without gradients, for GQA, implemented here, smallest loss at 20 %",
+        "Smaller model, no gradients, GQA, implemented here, smallest loss at 20 %",
         {"gain": SIZE, "data": "forward", "attention": "GQA", "code": "here", "amount": "20"},
     ),
     (
@@ -151,13 +151,13 @@ def questions(methods: list[Candidate], amounts: list[str]) -> list[Question]:
         Question("kernels", "Special kernels?", list(_kernels()), KERNEL),
         Question(
             "data",
-            "Data for pruning, at most?",
+            "Which data can you provide?",
             list(_at_most("calibration", "needs")),
             words["calibration"].about,
         ),
         Question(
             "repair",
-            "Recovery, at most?",
+            "How much recovery can you afford?",
             list(_at_most("recovery", "needs recovery by")),
             words["recovery"].about,
         ),
@@ -218,7 +218,7 @@ def _kernels() -> Iterator[Option]:
     yield Option("no", "None", only_patterns)
     yield Option("yes", "For 2:4", lambda _: "", "Available on some hardware.")
     yield Option("only", "Must use 2:4", no_pattern, "Only methods that support 2:4.")
-    yield Option("own", "Also the method's own", lambda _: "", "For skipped tiles or activations.")
+    yield Option("own", "Kernels of the method", lambda _: "", "For skipped tiles or activations.")
 
 
 def _at_most(name: str, verb: str) -> Iterator[Option]:

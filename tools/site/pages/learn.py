@@ -78,7 +78,10 @@ def fastest(atlas: Atlas) -> Record | None:
     timed = [
         record
         for record in atlas.records
-        if record.speed.decode and record.speed.quiet and ranked(record) and ratio(record) <= WITHIN
+        if record.speed.decode
+        and record.speed.steady
+        and ranked(record)
+        and ratio(record) <= WITHIN
     ]
     return max(timed, key=lambda r: r.speed.decode.ratio if r.speed.decode else 0, default=None)
 

@@ -39,9 +39,9 @@ DATA = (
     ("evaluation", "Evaluated on"),
 )
 INVERSE = {
-    "builds-on": "is built on by",
-    "extends": "is extended by",
-    "compares-with": "is compared with by",
+    "builds-on": "built upon by",
+    "extends": "extended by",
+    "compares-with": "compared by",
 }
 
 

@@ -45,7 +45,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         boards=list(dict.fromkeys(one.measured.board for one in measured if one.measured)),
         tally=Tally.of(pairs),
         total=len(pairs),
-        reasons=Counter(one.verdict for one in pairs if one.outcome == "cannot tell"),
+        reasons=Counter(one.verdict for one in pairs if one.outcome == "cannot be judged"),
         papers=[one for one in papers if one.pairs],
         others=sum(not one.pairs for one in papers),
         methods=_methods(pairs, atlas),
@@ -63,7 +63,7 @@ def orders_by_paper(pairs: Iterable[Comparison], atlas: Atlas) -> Iterator[Paper
     """
     by_paper: dict[str, list[Comparison]] = {}
     for pair in pairs:
-        judged = pair.outcome != "cannot tell"
+        judged = pair.outcome != "cannot be judged"
         for paper in dict.fromkeys(one.paper for one in pair.reported if one.paper):
             own = pair.reported_by(paper) if judged else pair
             by_paper.setdefault(paper, []).append(own)

@@ -46,7 +46,7 @@ def test_pairs_of_a_method_are_filtered_and_kept_in_the_address(
 
 
 def test_a_mark_leads_to_a_pair_that_the_filter_hides(visit: Callable[..., Any]) -> None:
-    page = visit().open("replication.html?outcome=cannot%20tell")
+    page = visit().open("replication.html?outcome=cannot%20be%20judged")
     ready(page)
     mark = page.locator(".atlas-paper-orders a[title$=': holds']").first
     target = mark.get_attribute("href")

@@ -10,13 +10,14 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
 
+from implementations.harness.errors import escape
 from tools.catalog.checks import check
 from tools.catalog.checks.layout import fix as fix_layout
 from tools.catalog.documents.diagnostics import CatalogError, Level, Problem
 from tools.catalog.entries.files import WriteError, write_file
 from tools.catalog.entries.loader import PAPERS, Catalog, read_catalog
 from tools.catalog.schema import json_schema
-from tools.command_line import PapersFolder, escape_unprintable, fail, program
+from tools.command_line import PapersFolder, fail, program
 from tools.repository import REPOSITORY, checkout
 
 
@@ -100,7 +101,7 @@ def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Pr
 
 def as_text(problems: Iterable[Problem]) -> list[str]:
     """Return one line per problem."""
-    return [escape_unprintable(str(problem)) for problem in problems]
+    return [escape(str(problem)) for problem in problems]
 
 
 def as_annotations(problems: Iterable[Problem]) -> list[str]:
@@ -114,7 +115,7 @@ def as_annotations(problems: Iterable[Problem]) -> list[str]:
 
 
 def _escape(text: str, more: str = "") -> str:
-    shown = escape_unprintable(text)
+    shown = escape(text)
     return "".join(f"%{ord(c):02X}" if c in "%\r\n" + more else c for c in shown)
 
 

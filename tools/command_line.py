@@ -9,6 +9,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from implementations.harness.errors import escape
+
 PapersFolder = Annotated[
     Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries")
 ]
@@ -26,11 +28,6 @@ def program(command: Callable[..., None]) -> typer.Typer:
     return app
 
 
-def escape_unprintable(text: str) -> str:
-    """Escape characters that a terminal would not show, such as `\\u200b`."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def fail(message: str) -> NoReturn:
     """Exit with code 1 and a message, in which control characters are escaped."""
-    sys.exit("\n".join(map(escape_unprintable, message.splitlines())))
+    sys.exit("\n".join(map(escape, message.splitlines())))

@@ -11,12 +11,12 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
 
-from implementations.harness.errors import BadInput, unknown_name
+from implementations.harness.errors import BadInput, escape, unknown_name
 from tools.adding.command import connect
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.files import WriteError
 from tools.catalog.entries.loader import PAPERS, load_catalog
-from tools.command_line import Contact, PapersFolder, escape_unprintable, fail, program
+from tools.command_line import Contact, PapersFolder, fail, program
 from tools.importing.importer import Importer, Outcome
 from tools.importing.record_list import read_list
 from tools.repository import REPOSITORY
@@ -66,12 +66,12 @@ def import_records(
                 fail(f"--out: {out} cannot be created: {error.strerror}; choose another folder")
             importer = Importer(items, catalog, out, client, force=force)
             for outcome in importer.run(chosen, limit):
-                typer.echo(escape_unprintable(_line(outcome)))
+                typer.echo(escape(_line(outcome)))
                 outcomes.append(outcome)
     except (SourceError, WriteError) as error:
         fail(str(error))
     for text in _summary(outcomes, len(chosen), out):
-        typer.echo(escape_unprintable(text))
+        typer.echo(escape(text))
     statuses = {outcome.status for outcome in outcomes}
     raise typer.Exit("rejected" in statuses and "accepted" not in statuses)
 

@@ -13,6 +13,7 @@ import pytest
 from implementations.harness.results.record import Record
 from tests.catalog.invented import paper as invented
 from tools.catalog.exports.bibtex import keys
+from tools.catalog.schema.addresses import best_code
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
@@ -21,7 +22,7 @@ from tools.site.licences import licence_group
 from tools.site.model_families import family
 from tools.site.pages import catalog, make
 from tools.site.pages import paper as paper_pages
-from tools.site.paper_facts import code, repository, words_of
+from tools.site.paper_facts import code, words_of
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_numbers_of_a_row_identify_its_choices(page: str, atlas: Atlas) -> None:
         assert {value for name, value in named if name == "family"} == {
             family(model) for model in paper.models or () if families[family(model)] > 1
         }
-        best = repository(paper)
+        best = best_code(paper)
         assert {value for name, value in named if name == "licence"} == (
             {licence_group(best)} - {None} if best else set()
         )
@@ -179,7 +180,7 @@ def test_available_official_code_comes_first() -> None:
     assert code(paper(code=(gone, others))) == "third party"
     assert code(paper(code=(empty,))) == "none known"
     assert code(paper(code=(empty, others))) == "third party"
-    assert repository(paper(code=(others, theirs))) == theirs
+    assert best_code(paper(code=(others, theirs))) == theirs
 
 
 def test_architecture_topic_and_depth_of_reading_are_facets(page: str, atlas: Atlas) -> None:

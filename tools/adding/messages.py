@@ -9,9 +9,9 @@ from typing import Any
 
 import typer
 
+from implementations.harness.errors import escape
 from tools.adding.draft import Draft
 from tools.catalog.documents.yaml_reader import field_path
-from tools.command_line import escape_unprintable
 from tools.repository import REPOSITORY
 
 LONGEST = 200
@@ -20,7 +20,7 @@ LONGEST = 200
 
 def say(text: str, **style: Any) -> None:
     """Print one or more lines; `style` is passed to `typer.style`."""
-    typer.secho("\n".join(map(escape_unprintable, text.split("\n"))), err=True, **style)
+    typer.secho("\n".join(map(escape, text.split("\n"))), err=True, **style)
 
 
 def notes(title: str, lines: Iterable[str]) -> None:

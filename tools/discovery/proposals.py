@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from implementations.harness.errors import escape
 from tools.catalog.entries.declined import DeclinedPaper
 from tools.catalog.schema.paper import Paper
-from tools.command_line import escape_unprintable
 from tools.discovery.listings import Candidate, Listing
 from tools.discovery.topic import on_topic
 from tools.lists.comparison import Index, add_command, index_declined, index_papers
@@ -80,11 +80,11 @@ def checklist(found: Proposals) -> Iterator[str]:
 def _line(paper: Candidate) -> str:
     parts = ", ".join(markdown(part) for part in (paper.title, paper.author, paper.date) if part)
     # A backtick would end the code.
-    command = escape_unprintable(add_command(paper.title.replace("`", ""), paper.links))
+    command = escape(add_command(paper.title.replace("`", ""), paper.links))
     return f"- [ ] {parts}: `{command}`"
 
 
 def markdown(text: str) -> str:
     """Escape untrusted text for GitHub: no markup, links, mentions of people or issues."""
-    shown = MARKUP.sub(r"\\\1", escape_unprintable(" ".join(text.split())))
+    shown = MARKUP.sub(r"\\\1", escape(" ".join(text.split())))
     return REFERENCES.sub("\\1\N{WORD JOINER}", shown)

@@ -18,7 +18,7 @@ from implementations.harness.errors import BadInput
 from implementations.harness.results.boards import Board, boards, newest
 from implementations.harness.results.reading import read_json, read_text
 from implementations.harness.results.record import Record
-from implementations.harness.results.store import load_records, published_folders
+from implementations.harness.results.store import load_records, methods, published_folders
 from implementations.harness.results.table import Filter
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
@@ -165,13 +165,12 @@ def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:
     folders = published_folders(implementations) + ([runs] if runs else [])
     records = tuple(newest(load_records(folders)))
     papers = load_catalog(repository / "catalog" / "papers")
-    slugs = (p.stem for p in implementations.glob("*/*.py") if p.stem == p.parent.name)
     code = load(repository)
     return Atlas(
         papers=papers,
         methods={
             slug: _method(implementations / slug, code.modules[slug].modules[slug], records)
-            for slug in sorted(slugs)
+            for slug in methods(implementations)
             if slug in papers
         },
         records=records,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tools.catalog.schema.addresses import best_code
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas, Method
 from tools.site.formatting import venue
-from tools.site.paper_facts import FACETS, code, repository, words_of
+from tools.site.paper_facts import FACETS, code, words_of
 from tools.site.render import printable, safe_address
 
 FIELDS = ("granularity", "prunes", "criterion", "calibration", "recovery", "allocation", "when")
@@ -53,7 +54,7 @@ def _words(paper: Paper, field: str) -> str:
 
 
 def _code(paper: Paper) -> str | list[str]:
-    best = repository(paper)
+    best = best_code(paper)
     if not best:
         return code(paper)
     return [

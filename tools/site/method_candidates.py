@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from implementations.harness.results.boards import Board, Row
+from tools.catalog.schema.addresses import best_code
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN
 from tools.site.answers import Answer, first_ranking
 from tools.site.atlas import Atlas, Method
-from tools.site.paper_facts import repository, words_of
+from tools.site.paper_facts import words_of
 from tools.site.replication import NOISE
 from tools.site.usage import only_per_input
 
@@ -77,7 +78,7 @@ class Candidate:
     @property
     def repository(self) -> Code | None:
         """The repository of its code."""
-        return repository(self.paper)
+        return best_code(self.paper)
 
     def support(self, kind: str) -> dict[str, str]:
         """Return the results of the contract by model family, attention or pattern."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from tools.catalog.exports.awesome_list import date
 from tools.catalog.schema.addresses import best_code
-from tools.catalog.schema.paper import Code, Paper
+from tools.catalog.schema.paper import Paper
 
 FACETS = (
     ("granularity", "Granularity"),
@@ -51,14 +51,9 @@ def newest_first(slugs: Iterable[str], papers: Mapping[str, Paper]) -> list[str]
     return sorted(slugs, key=lambda slug: first_public(papers[slug]), reverse=True)
 
 
-def repository(paper: Paper) -> Code | None:
-    """Return the repository that pages link to as the code of a paper; None if there is none."""
-    return best_code(paper)
-
-
 def code(paper: Paper) -> str:
     """Return the availability of the code of a paper, a key of `CODE`."""
-    best = repository(paper)
+    best = best_code(paper)
     if not best:
         return "none known"
     return "official" if best.official else "third party"

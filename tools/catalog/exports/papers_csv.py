@@ -7,13 +7,11 @@ import io
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from implementations.harness.errors import csv_cell
 from tools.catalog.exports.awesome_list import group
 from tools.catalog.exports.bibtex import keys
 from tools.catalog.schema.addresses import best_code, best_page
 from tools.catalog.schema.paper import Ids, Paper, Taxonomy
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""First characters that make a spreadsheet read a cell as a formula."""
 
 
 def papers_csv(papers: Mapping[str, Paper], methods: Collection[str]) -> str:
@@ -30,9 +28,8 @@ def papers_csv(papers: Mapping[str, Paper], methods: Collection[str]) -> str:
 
 
 def cell(value: Any) -> str:
-    """Return the text of one cell; an apostrophe is put in front of a formula."""
-    text = "; ".join(value) if isinstance(value, list | tuple) else str(value or "")
-    return f"'{text}" if text.startswith(FORMULA) else text
+    """Return the text of one cell."""
+    return csv_cell("; ".join(value) if isinstance(value, list | tuple) else str(value or ""))
 
 
 def _row(

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from implementations.harness.results.metric import PERPLEXITY
 from tools.catalog.exports.bibtex import keys
+from tools.catalog.schema.addresses import best_code
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site.answers import Answer, first_ranking, share_label
@@ -16,7 +17,7 @@ from tools.site.atlas import Atlas, Method
 from tools.site.glossary import LABELS
 from tools.site.licences import GROUPS, licence_group
 from tools.site.model_families import family
-from tools.site.paper_facts import CODE, FACETS, code, newest_first, repository, words_of
+from tools.site.paper_facts import CODE, FACETS, code, newest_first, words_of
 from tools.site.render import Front, render
 
 SHARES = ("20", "50")
@@ -140,7 +141,7 @@ def _lines(atlas: Atlas) -> Iterator[Line]:
         words = {field: list(words_of(paper, field)) for field, _ in FACETS}
         words |= _facts(paper, atlas.methods.get(slug))
         words |= {_facet(share): [_range(one)] for share, one in zip(SHARES, results, strict=True)}
-        yield Line(slug, paper, words, repository(paper), results)
+        yield Line(slug, paper, words, best_code(paper), results)
 
 
 def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
@@ -153,9 +154,7 @@ def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
         "models": list(paper.models or ()),
         "family": sorted({family(model) for model in paper.models or ()}),
         "code": [code(paper), *([OURS] if method else [])],
-        "licence": [group]
-        if (best := repository(paper)) and (group := licence_group(best))
-        else [],
+        "licence": [group] if (best := best_code(paper)) and (group := licence_group(best)) else [],
         "works": [
             name
             for kind in ("attention", "families")

@@ -114,10 +114,9 @@ class ADMMPruning(WeightMethod):
         are marked, so the largest KEEP of every group of a pattern stay.
         """
         count = share_of(share, scores.numel())
-        if not self.pattern:
-            count = min(count, share_of(self.sparsity, scores.numel()))
-            return smallest(scores.flatten(), count).view_as(scores)
-        removed = self.choose(scores, within="matrix")
+        # Without a pattern, this is already the answer.
+        unstructured = share_of(min(share, self.sparsity), scores.numel())
+        removed = self.choose(scores, within="matrix", count=unstructured)
         if count >= removed.sum():
             return removed
         candidates = scores.masked_fill(~removed, math.inf)

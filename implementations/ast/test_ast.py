@@ -121,7 +121,9 @@ def steps(
 ) -> tuple[float, dict]:
     """Take a step of rate 0.01 by each gradient; return the weight and the optimiser's state."""
     parameter = nn.Parameter(torch.tensor([weight], dtype=torch.float64))
-    masks = {} if removed is None else {parameter: torch.tensor([removed])}
+    masks = {}
+    if removed is not None:
+        masks[parameter] = torch.tensor([removed])
     settings = {"lr": 0.01, "betas": (0.9, 0.95), "weight_decay": 0.0} | settings
     optimizer = AnnealedAdamW([parameter], masks, lambda step: pull, **settings)
     for gradient in gradients:

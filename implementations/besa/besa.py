@@ -100,7 +100,7 @@ class BESA(WeightMethod):
         """Learn the rates of each block and prune it; return rates and errors by block.
 
         `learned` is the mean rate of the block before it is corrected to the requested sparsity.
-        `error_before` is that of Wanda at equal rates, also if the base is SparseGPT.
+        `error_before` is the error of Wanda at equal rates, also if the base is SparseGPT.
         """
         even = torch.ones(len(model.blocks))
         totals = [sum(lost.values()) for lost in self.counts(model, even)]

@@ -160,7 +160,7 @@ def test_papers_that_build_on_wanda(task: Callable[..., Task], atlas: Atlas) -> 
     assert {"owl", "ria"} < set(drawn.evaluate_all("all => all.map(one => one.dataset.id)"))
     one.click(one.page.locator(".atlas-node[data-id=more-later]"))
     one.page.wait_for_url("**/papers/wanda.html#related")
-    listed = one.page.locator(".atlas-related li", has_text="Built upon by")
+    listed = one.page.locator(".atlas-related li", has_text="Basis of")
     names = {
         atlas.names[slug]
         for slug, paper in atlas.papers.items()

@@ -207,7 +207,7 @@ def test_the_reading_order_counts_the_papers_that_a_page_lists(made: dict[str, s
     for slug, builders in items:
         related = made[f"papers/{slug}.md"].partition('<ul class="atlas-related">')[2]
         groups = re.findall(
-            r'<li><span class="atlas-muted">(?:Built upon|Extended) by</span>(.*?)</li>', related
+            r'<li><span class="atlas-muted">(?:Basis of|Extended by)</span>(.*?)</li>', related
         )
         assert len(
             {link for group in groups for link in re.findall('href="([^"]+)"', group)}

@@ -81,7 +81,8 @@ def _add_entry(draft: Draft, text: str, path: Path) -> None:
 
 def _unasked(draft: Draft) -> Iterator[str]:
     """Yield the missing fields that no question asks for; the draft must not guess them."""
-    if draft.has_paper and draft.value("status") is None:
+    status = draft.value("status")
+    if draft.has_paper and status is None:
         yield "status is missing; write preprint, accepted or published"
     for index, code in enumerate(draft.data.get("code", ())):
         if ("code",) in draft.origin and "official" not in code:

@@ -32,7 +32,7 @@ VERDICTS = (
     "not measured",
 )
 OUTCOMES = ("holds", "does not hold", "cannot be judged", "not measured")
-"""The verdicts, with all reasons why an order cannot be judged as `cannot be judged`."""
+"""The verdicts; `cannot be judged` stands for every reason why an order cannot be judged."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ _INSIDE = Verdict(
 _STREAM = Verdict(
     True,
     "Narrower layers with an added matrix per attention and MLP; smaller only if more weights were "
-    "removed. Needs trust_remote_code.",
+    "removed than added. Needs trust_remote_code.",
 )
 _ROTATED = Verdict(
     False, "Neither smaller nor faster: zeros, and an added matrix per attention and MLP."

@@ -31,7 +31,13 @@ from rich.text import Text
 
 from implementations.harness.errors import escape
 from implementations.harness.progress import reporting
-from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, headings, metric
+from implementations.harness.results.metric import (
+    AGREEMENT,
+    DIVERGENCE,
+    PERPLEXITY,
+    headings,
+    metric,
+)
 from implementations.harness.results.record import DENSE, EXTERNAL, Rate, Record
 
 if TYPE_CHECKING:  # slow to import, and each needed by one command
@@ -220,7 +226,7 @@ def show_record(record: Record) -> None:
 
 
 LABELS = {
-    "collapsed": "the perplexity is above 50 times that of the dense model",
+    "collapsed": f"the perplexity is above {PERPLEXITY.collapse} times that of the dense model",
     EXTERNAL: "the method is not part of the atlas, so the record cannot be published",
 }
 
@@ -303,8 +309,8 @@ def show_verdict(verdict: Verdict) -> None:
         show_line((line, "dim"))
     show_line(CONFIRMED[verdict.confirmed])
     if verdict.elsewhere:
-        claim = "Different here, so this part of the record cannot be checked"
-        show_line(f"{claim}: {'; '.join(verdict.elsewhere)}")
+        different_here = "; ".join(verdict.elsewhere)
+        show_line(f"These parts of the record cannot be checked here: {different_here}")
 
 
 CONFIRMED = {

@@ -53,8 +53,12 @@ def configured(method: type[Method], **settings: Any) -> Method:
 
 
 def within_reach(method: type[Method], model: LanguageModel, **settings: Any) -> Method:
-    """Configure the method, with half of its maximum sparsity if its default is higher."""
+    """Configure the method, with half of its maximum sparsity if its default is higher.
+
+    Raises `BadInput` if the method does not support the family of the model.
+    """
     asked = configured(method, **settings)
+    asked.check_family(model)
     reach = asked.reach(model)
     if asked.target <= reach or {"sparsity", "pattern"} & settings.keys():
         return asked

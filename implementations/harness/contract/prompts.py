@@ -80,7 +80,7 @@ def decoding_equals_a_single_pass(method: type[Method], family: str) -> None:
 
 @clause("methods that act while the model runs", kinds="input-dependent")
 def equal_prompts_select_equal_units(method: type[Method], family: str) -> None:
-    """The selection depends only on its own text, not on earlier texts or other samples."""
+    """What is selected for a text depends on that text alone."""
     acting, model = prepared(method, family)
     first, second = ids(2)[:, None]
     with acting.active(model, PROMPT):
@@ -243,7 +243,7 @@ def cache_from_outside_is_refused(method: type[Method], family: str) -> None:
     kinds="input-dependent",
 )
 def uncalibrated_models_are_refused(method: type[Method], family: str) -> None:
-    """A model that was not calibrated, or with other settings, is rejected."""
+    """A model that was not calibrated with these settings is rejected."""
     acting, model = prepared(method, family)
     assert "apply" in refusal(enter, acting, tiny_model(family), PROMPT)
     other = within_reach(method, model, sparsity=acting.target / 2)

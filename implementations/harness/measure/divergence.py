@@ -72,9 +72,9 @@ class DensePredictions:
     def logits(self, model: LanguageModel, ids: Tensor, states: Tensor) -> Tensor:
         """Return the dense logits `[windows, positions, vocabulary]`, on the accelerator.
 
-        `ids [windows, positions]` are the tokens, and `states` their last hidden states.
-
-        `model`, which may be pruned, only applies what follows its head, such as a soft cap.
+        `ids [windows, positions]` are the tokens, `states [windows, positions, hidden]` the dense
+        model's output for them. `model`, which may be pruned, only applies what follows its head,
+        such as a soft cap.
         """
         ids, hidden = (piece.to(model.accelerator) for piece in (ids, states))
         with self.lent_to(model):
@@ -98,8 +98,8 @@ class DensePredictions:
         nats, divergence, same = (torch.zeros((), dtype=torch.float64) for _ in range(3))
         for piece, following in predictions(model, tokens, batch_size, prompt):
             values, windows, positions = piece
-            place = windows, positions
-            expected = self.logits(model, tokens.ids[place], states[place])
+            ids = tokens.ids[windows, positions]
+            expected = self.logits(model, ids, states[windows, positions])
             losses, divergences = _losses_and_divergences(values, expected, following)
             for terms in (losses, divergences):
                 check_finite(terms, tokens.source, piece)

@@ -227,21 +227,19 @@ def read_weights(files: list[Path]) -> dict[str, Tensor]:
 
 def weights_sha256(files: list[Path]) -> str:
     """Return the SHA-256 of one weights file, or of the output of `sha256sum` for several."""
-    hashes = [(_sha256(file), file.name) for file in track(files, "hashing the weights")]
+    hashes = []
+    for file in track(files, "hashing the weights"):
+        state = file.stat()
+        hashes.append((_sha256(file, state.st_size, state.st_mtime_ns), file.name))
     if len(hashes) == 1:
         return hashes[0][0]
     lines = "".join(f"{digest}  {name}\n" for digest, name in hashes)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _sha256(file: Path) -> str:
-    """Hash a file that this process has not hashed yet, or that changed since."""
-    state = file.stat()
-    return _sha256_of_state(file, state.st_size, state.st_mtime_ns)
-
-
 @lru_cache(maxsize=1024)
-def _sha256_of_state(file: Path, size: int, changed: int) -> str:
+def _sha256(file: Path, size: int, changed: int) -> str:
+    """Return the SHA-256 of a file; unchanged files are hashed only once per process."""
     return file_sha256(file)
 
 

@@ -151,7 +151,7 @@ VERDICTS = {
     "wide": (
         20.1,
         ('cpu: "[/x]" in the record, "some" now',),
-        ["wide only", "within the wide tolerance only", 'cannot be checked: cpu: "[/x]"'],
+        ["wide only", "within the wide tolerance only", 'cannot be checked here: cpu: "[/x]"'],
     ),
     "no": (20.1, (), ["differs", "the record is not confirmed\n"]),
 }

@@ -28,7 +28,7 @@ def papers_csv(papers: Mapping[str, Paper], methods: Collection[str]) -> str:
 
 
 def cell(value: Any) -> str:
-    """Return the text of one cell."""
+    """Return the escaped text of one cell; values of a list are joined by `; `."""
     return csv_cell("; ".join(value) if isinstance(value, list | tuple) else str(value or ""))
 
 

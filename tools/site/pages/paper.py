@@ -39,9 +39,9 @@ DATA = (
     ("evaluation", "Evaluated on"),
 )
 INVERSE = {
-    "builds-on": "built upon by",
+    "builds-on": "basis of",
     "extends": "extended by",
-    "compares-with": "compared by",
+    "compares-with": "compared in",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -48,7 +49,9 @@ def test_file_is_loaded_with_its_origin(file):
 
 def test_changed_file_is_loaded_again(file):
     before = get("./my_method.py").external.sha256
+    changed = file.stat().st_mtime_ns
     file.write_text(METHOD.replace("1.0", "2.0"))
+    os.utime(file, ns=(changed, changed))  # Python's bytecode cache would not see the change
     method = get("./my_method.py")
     assert method().power == 2
     assert method.external.sha256 != before

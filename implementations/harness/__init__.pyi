@@ -90,6 +90,7 @@ from .prune.method import (
     Whole as Whole,
 )
 from .prune.parallel import add_up as add_up, added_up as added_up
+from .prune.prefixes import prefixes as prefixes
 from .prune.refit import (
     damped_factor as damped_factor,
     damped_inverse as damped_inverse,

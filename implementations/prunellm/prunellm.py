@@ -28,6 +28,7 @@ from implementations.harness import (
     keep_channels,
     keep_kv_groups,
     masked,
+    prefixes,
     smallest,
     track,
     unit_costs,
@@ -80,12 +81,12 @@ class PruneLLM(UnitMethod):
         """
         blocks, dense = len(model.blocks), self.last_entropy(model, text)
         moved = torch.zeros(blocks, 3, dtype=torch.float64)
-        for index in track(range(blocks), "skipping modules"):
+        for block, known in track(prefixes(model, text), "skipping modules", blocks):
             for column, skipped in enumerate(([0], [1], [0, 1])):
                 removed = torch.zeros(blocks, 2, dtype=torch.bool)
-                removed[index, skipped] = True
-                with masked(model, removed.flatten(), "sublayers"):
-                    moved[index, column] = abs(dense - self.last_entropy(model, text))
+                removed[block.index, skipped] = True
+                with known(), masked(model, removed.flatten(), "sublayers"):
+                    moved[block.index, column] = abs(dense - self.last_entropy(model, text))
         return moved / model.embedding.shape[1]
 
     def last_entropy(self, model: LanguageModel, text: Tokens) -> float:

@@ -84,11 +84,12 @@ def test_transfer_entropy_ignores_the_sign(monkeypatch):
 
 def test_measures_transfer_entropy_on_probes_only():
     model, calls = tiny_model(), []
-    module = model.blocks[1].attention.module
+    module = model.blocks[0].attention.module
     module.register_forward_hook(lambda _, __, output: calls.append(len(output[0])))
     PruneLLM(sparsity=0.2, probes=2).apply(model, random_tokens(6, batch_size=1))
-    # 1 + 3 x 2 passes over 2 windows, one over 6.
-    assert sum(calls) == 7 * 2 + 6
+    # One pass of the dense model over 2 windows, one without each module of this block, and one for
+    # the block after it, which begins with what this one computes; then one over 6 windows.
+    assert sum(calls) == (1 + 3 + 1) * 2 + 6
 
 
 # Shares

@@ -23,7 +23,9 @@ from implementations.harness import (
     Tokens,
     UnitMethod,
     Whole,
+    masked,
     perplexity,
+    prefixes,
     remove_blocks,
     track,
 )
@@ -75,7 +77,7 @@ class SLEB(UnitMethod):
         count = int(self.choose(model, torch.zeros(len(mask))).sum())
         removed, losses = [], [loss(mask)]
         for _ in track(range(count), "removing blocks"):
-            trials = {j: loss(mask.index_fill(0, torch.tensor(j), True)) for j in alive}
+            trials = self.trials(model, text, loss, mask, alive)
             least = min(alive, key=trials.__getitem__)  # of equal losses, the earliest block
             mask[least] = True
             alive.remove(least)
@@ -83,3 +85,16 @@ class SLEB(UnitMethod):
             losses.append(trials[least])
         remove_blocks(model, removed)
         return {"removed": removed, "losses": losses, "evaluations": loss.evaluations}
+
+    def trials(
+        self, model: LanguageModel, text: Tokens, loss: Candidates, mask: Tensor, alive: list[int]
+    ) -> dict[int, float]:
+        """Return the loss without each of the blocks `alive`, and without those in `mask`."""
+        losses = {}
+        with masked(model, mask, "blocks"):
+            for block, known in prefixes(model, text):
+                if block.index in alive:
+                    with known():  # the blocks before it are the same in every trial
+                        trial = mask.index_fill(0, torch.tensor(block.index), True)
+                        losses[block.index] = loss(trial)
+        return losses

@@ -85,7 +85,7 @@ def _without(block: Block, kind: Kind, off: Tensor) -> Iterator[None]:
     """Mask the units `off [units]` of one block."""
     with ExitStack() as changes:
         if kind == "blocks":
-            changes.enter_context(replaced_forward(block.module, _bypass))
+            changes.enter_context(replaced_forward(block.module, bypass))
         elif kind == "experts":
             changes.callback(_unrouted(block, off).remove)
         elif kind == "sublayers":
@@ -99,7 +99,8 @@ def _without(block: Block, kind: Kind, off: Tensor) -> Iterator[None]:
         yield
 
 
-def _bypass(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+def bypass(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Return the input, as the forward function of a block that does nothing."""
     return hidden_states
 
 

@@ -22,7 +22,7 @@ def test_emptied_parts_stay_empty_and_the_budget_is_met(slug: str):
     keep_kv_groups(model.blocks[1].attention, [])
     keep_channels(model.blocks[2].feed_forward, [])
     left, method = count_weights(model).all, get(slug)
-    unit = method().unit(model)
+    unit = method().largest_unit(model)
     outcome = apply(method, model, sparsity=0.2)
     assert model.blocks[1].attention.kv_heads == model.blocks[2].feed_forward.channels == 0
     assert abs(0.8 * left - count_weights(model).all) <= unit / 2 + 1e-6

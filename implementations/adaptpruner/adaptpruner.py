@@ -64,7 +64,7 @@ class AdaptPruner(UnitMethod):
         trains="weights",
         changes=("linears", "norms", "embedding", "head"),
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 4, "stages": 2, "updates": 3, "batch": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {"steps": 4, "stages": 2, "updates": 3, "batch": 2}
     least = 1
 
     sparsity: Ratio = 0.2

@@ -169,11 +169,11 @@ def test_last_step_removes_the_rest(cuts):
     # The second block never gains anything, and is still asked for its share at the end.
     model = wide()
     method = alone(steps=3, amplitude=1 / 3)
-    reach = method.reach(model)
-    outcome = method.model_copy(update={"sparsity": reach}).apply(model, CALIBRATION)
+    limit = method.max_sparsity(model)
+    outcome = method.model_copy(update={"sparsity": limit}).apply(model, CALIBRATION)
     assert cuts[0][1] == cuts[1][1] == [0, 0]
     assert outcome.details["kv_groups"] == outcome.details["channels"] == [1] * 4
-    assert outcome.achieved == pytest.approx(reach)
+    assert outcome.achieved == pytest.approx(limit)
 
 
 # Selection of units
@@ -224,7 +224,9 @@ def test_every_step_removes_the_lowest_scores_of_the_current_model(family, monke
 
     monkeypatch.setattr(AdaptPruner, "cut", checked)
     method = alone(steps=4)
-    method.model_copy(update={"sparsity": 0.9 * method.reach(model)}).apply(model, CALIBRATION)
+    method.model_copy(update={"sparsity": 0.9 * method.max_sparsity(model)}).apply(
+        model, CALIBRATION
+    )
     assert len(done) >= 3 * 2 * 3
     for kind in ("kv-groups", "channels"):
         several = kind == "channels" or family != "qwen3"

@@ -55,7 +55,7 @@ class AST(WeightMethod):
         trains="weights",
         changes=("linears", "norms", "embedding", "head"),
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 3, "batch": 2, "refresh": 1, "rate": 1e-3}
+    tiny_settings: ClassVar[dict[str, Any]] = {"steps": 3, "batch": 2, "refresh": 1, "rate": 1e-3}
 
     steps: Count = 15_000
     """Number of training steps (T1)."""

@@ -66,7 +66,7 @@ class ATP(UnitMethod):
         texts=("training", "domain"),
         refuses={"opt": "it does not rotate queries and keys, so it has no rotary pairs"},
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 4, "batch": 1, "rank": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {"steps": 4, "batch": 1, "rank": 2}
 
     sparsity: Ratio = 0.4
     """Share of the weights in the decoder blocks' linear layers to remove."""
@@ -95,7 +95,7 @@ class ATP(UnitMethod):
         """Return the weights of every pattern, `[patterns]`, by block and then by kind."""
         return Patterns(model).costs.cpu()
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the share that can be removed if every block keeps one pattern of each kind."""
         patterns = Patterns(model)
         costs = [part for part in patterns.parts(patterns.costs) if len(part)]

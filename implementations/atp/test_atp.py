@@ -43,7 +43,7 @@ every_family = pytest.mark.parametrize("family", [name for name in MODEL_TYPES i
 
 
 def small(**settings) -> ATP:
-    return ATP(**(ATP.small | {"sparsity": 0.3} | settings))
+    return ATP(**(ATP.tiny_settings | {"sparsity": 0.3} | settings))
 
 
 def some(patterns: Patterns, seed: int = 0) -> Tensor:
@@ -386,7 +386,7 @@ def test_decisions_use_a_share_of_general_text():
 def test_keeps_the_highest_unit_of_each_kind():
     patterns = Patterns(tiny_model())
     scores = torch.arange(float(len(patterns.costs)))
-    removed = decided(patterns, scores, ATP().reach(tiny_model()))
+    removed = decided(patterns, scores, ATP().max_sparsity(tiny_model()))
     assert [int((~part).sum()) for part in patterns.parts(removed)] == [1] * 6
     assert float((decided(patterns, scores, 0.5) * patterns.costs).sum()) == pytest.approx(
         0.5 * float(patterns.costs.sum()), rel=0.03

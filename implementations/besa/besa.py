@@ -51,7 +51,7 @@ class BESA(WeightMethod):
     """
 
     capabilities = Capabilities(granularity=("unstructured",), calibration="gradient")
-    small: ClassVar[dict[str, Any]] = {"intervals": 10}
+    tiny_settings: ClassVar[dict[str, Any]] = {"intervals": 10}
 
     sparsity: Ratio = 0.5
     """Share of the weights of each block to zero."""

@@ -44,7 +44,7 @@ class Bonsai(UnitMethod):
     """
 
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
-    small: ClassVar[dict[str, Any]] = {"step": 0.5, "pairs": 2, "samples": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {"step": 0.5, "pairs": 2, "samples": 2}
 
     sparsity: Ratio = 0.5
     """Share of the weights in the decoder blocks' linear layers to remove."""
@@ -60,7 +60,7 @@ class Bonsai(UnitMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Remove units round by round until the budget is met."""
         start = int(self.costs(model).sum())
-        asked, near = self.rate(model) * start, self.unit(model) / 2  # in weights
+        asked, near = self.rate(model) * start, self.largest_unit(model) / 2  # in weights
         goal, rounds = 0.0, []
         while (missing := asked - start + int(self.costs(model).sum())) > near:
             goal = min(goal + self.step * start, asked)

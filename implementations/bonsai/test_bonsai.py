@@ -246,7 +246,7 @@ def test_each_round_removes_a_step_of_the_original_size(monkeypatch):
         return real(prior, share, count)
 
     monkeypatch.setattr(bonsai, "perturbed", drawing)
-    start, unit = count_weights(model).all, Bonsai().unit(model)
+    start, unit = count_weights(model).all, Bonsai().largest_unit(model)
     details = Bonsai(sparsity=0.35, step=0.15, pairs=2).apply(model, random_tokens()).details
     removed = [fit["removed"] / start for fit in details["rounds"]]
     assert removed == pytest.approx([0.15, 0.15, 0.05], abs=unit / start)
@@ -258,7 +258,7 @@ def test_each_round_removes_a_step_of_the_original_size(monkeypatch):
 def test_beyond_half_there_are_more_rounds():
     # Two steps of the remaining weights are then less than one step of the start.
     model = tiny_model(blocks=2)
-    start, unit = count_weights(model).all, Bonsai().unit(model)
+    start, unit = count_weights(model).all, Bonsai().largest_unit(model)
     outcome = Bonsai(sparsity=0.8, step=0.2, pairs=2).apply(model, random_tokens())
     assert abs(outcome.achieved - 0.8) <= unit / 2 / start
 

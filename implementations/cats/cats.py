@@ -47,7 +47,7 @@ class CATS(ActivationMethod):
     sparsity: Ratio = 0.25
     """Share of the blocks' weights that a token does not read: at most that of `up` and `down`."""
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the share of `up` and `down` in the weights of a block, the smallest of all."""
         return min((skippable(block) for block in model.blocks), default=0.0)
 

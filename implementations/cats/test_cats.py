@@ -95,7 +95,7 @@ def test_zeroed_gates_skip_rows_of_up_and_columns_of_down(samples: int):
 
 def test_sparsity_counts_all_weights_of_a_block():
     model = tiny_model()
-    assert skippable(model.blocks[0]) == CATS().reach(model) == pytest.approx(SHARE / P)
+    assert skippable(model.blocks[0]) == CATS().max_sparsity(model) == pytest.approx(SHARE / P)
     outcome = CATS(sparsity=SHARE).apply(model, CALIBRATION)
     total = sum(linear.weight.numel() for _, _, linear in model.linears())
     assert outcome.unused == pytest.approx(SHARE * total, rel=0.01)

@@ -159,7 +159,7 @@ def test_widths_are_multiples_and_the_budget_is_met(family: str, multiple: int, 
     share = rate * 5 * 192 * channel / dense
     method = CFSP(sparsity=share, multiple=multiple)
     assert method.rate(model) == pytest.approx(rate)
-    assert method.unit(model) == multiple * channel
+    assert method.largest_unit(model) == multiple * channel
     details = method.apply(model, random_tokens()).details
     widths = [block.feed_forward.channels for block in model.blocks]
     assert details["channels"] == widths
@@ -189,9 +189,9 @@ def test_steepness_0_prunes_all_blocks_equally():
 
 def test_maximum_sparsity_leaves_one_multiple_per_block():
     model = tiny_model(blocks=3)
-    reach = CFSP(multiple=16).reach(model)
-    assert reach == pytest.approx(2 / 3 * 0.6)
-    details = CFSP(sparsity=reach, multiple=16).apply(model, random_tokens()).details
+    limit = CFSP(multiple=16).max_sparsity(model)
+    assert limit == pytest.approx(2 / 3 * 0.6)
+    details = CFSP(sparsity=limit, multiple=16).apply(model, random_tokens()).details
     assert details["channels"] == [16] * 3
 
 

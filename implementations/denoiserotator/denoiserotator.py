@@ -67,7 +67,7 @@ class DenoiseRotator(WeightMethod):
         parallel=True,
         refuses=ONE_BASIS,
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 5}
+    tiny_settings: ClassVar[dict[str, Any]] = {"steps": 5}
 
     sparsity: Ratio = 0.5
     """Share of the rotated weights to zero; the added rotations, which are dense, do not count."""
@@ -95,14 +95,14 @@ class DenoiseRotator(WeightMethod):
             )
         require_whole_layers(model, self.slug())
         total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
-        least = self.added(model) / total
+        least = self.added_weights(model) / total
         if 0 < self.target <= least:
             raise BadInput(
                 f"`sparsity` must be above {least:.4g}, got {self.target:g}: the rotations add "
                 "as many weights; prune more, or use the base method alone"
             )
 
-    def added(self, model: LanguageModel) -> int:
+    def added_weights(self, model: LanguageModel) -> int:
         """Return the number of weights of the rotations before, between and after the blocks."""
         return (len(model.blocks) + 1) * model.config.hidden_size**2 if self.target else 0
 

@@ -53,7 +53,7 @@ class DispLLM(UnitMethod):
     capabilities = Capabilities(
         granularity=("hidden", "channels"), calibration="training", trains="gates"
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 6, "learning_rate": 0.01}
+    tiny_settings: ClassVar[dict[str, Any]] = {"steps": 6, "learning_rate": 0.01}
 
     steps: Count = 10_000
     """Number of optimiser steps."""
@@ -75,13 +75,13 @@ class DispLLM(UnitMethod):
         """The kinds of units that have gates."""
         return VECTORS
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the sparsity at which each part reads and writes a single dimension."""
         budget = Budget(model)
         fewest = int(budget.kept([[1] * len(VECTORS)] * len(model.blocks)))
         return 1 - fewest / budget.all
 
-    def unit(self, model: LanguageModel) -> int:
+    def largest_unit(self, model: LanguageModel) -> int:
         """Return the weights of the largest unit; if tied, a dimension is removed everywhere."""
         channels = VECTORS.index("channels")
         costs = self.costs(model).split(Budget(model).counts)

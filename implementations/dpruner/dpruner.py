@@ -45,7 +45,7 @@ class DPruner(WeightMethod):
     capabilities = Capabilities(
         granularity=("unstructured",), calibration="training", trains="scores", texts=("domain",)
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 3, "batch": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {"steps": 3, "batch": 2}
 
     sparsity: Ratio = 0.5
     """Share of each matrix to zero, or of each of its column blocks."""

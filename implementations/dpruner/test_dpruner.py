@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("without_gradients")
 
 
 def small(**settings) -> DPruner:
-    return DPruner(**(DPruner.small | settings))
+    return DPruner(**(DPruner.tiny_settings | settings))
 
 
 def given(domain_seed: int = 2, general_seed: int = 0) -> Calibration:

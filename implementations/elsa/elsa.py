@@ -47,7 +47,7 @@ class ELSA(WeightMethod):
         trains="weights",
         changes=("linears", "norms", "embedding", "head"),
     )
-    small: ClassVar[dict[str, Any]] = {
+    tiny_settings: ClassVar[dict[str, Any]] = {
         "steps": 4,
         "batch": 2,
         "interval": 2,

@@ -40,7 +40,7 @@ class EvoP(UnitMethod):
     """
 
     capabilities = Capabilities(granularity=("blocks",), calibration="forward")
-    small: ClassVar[dict[str, Any]] = {
+    tiny_settings: ClassVar[dict[str, Any]] = {
         "population": 6,
         "generations": 3,
         "samples": 2,

@@ -155,7 +155,7 @@ def test_removes_the_best_of_all_pairs():
 
 def test_random_search_uses_its_evaluations():
     model, tokens = tiny_model(blocks=6), random_tokens()
-    details = EvoP(sparsity=0.5, random=7, **EvoP.small).apply(model, tokens).details
+    details = EvoP(sparsity=0.5, random=7, **EvoP.tiny_settings).apply(model, tokens).details
     assert details["evaluations"] == 7
     assert "least" not in details
 
@@ -200,7 +200,7 @@ def test_mixed_sampling_ignores_the_size_of_clusters():
 @pytest.mark.parametrize("seed", range(2))
 def test_every_topic_is_measured_on(seed: int):
     tokens = planted(topics=4, each=5)
-    settings = EvoP.small | {"samples": 4, "clusters": 4}
+    settings = EvoP.tiny_settings | {"samples": 4, "clusters": 4}
     details = EvoP(**settings).apply(tiny_model(), tokens, seed=seed).details
     assert sorted(window % 4 for window in details["windows"]) == [0, 1, 2, 3]
     assert sorted(details["clusters"]) == [0, 1, 2, 3]
@@ -209,7 +209,7 @@ def test_every_topic_is_measured_on(seed: int):
 def test_loss_is_measured_on_the_picked_windows():
     model, tokens = tiny_model(), planted(topics=3, each=4)
     dense = copy.deepcopy(model)
-    settings = EvoP.small | {"samples": 3, "clusters": 3}
+    settings = EvoP.tiny_settings | {"samples": 3, "clusters": 3}
     details = EvoP(sparsity=0, **settings).apply(model, tokens).details
     picked = Tokens.from_ids(tokens.ids[details["windows"]])
     assert details["loss"] == pytest.approx(math.log(perplexity(dense, picked).value), rel=1e-9)

@@ -55,7 +55,12 @@ class FastForward(UnitMethod):
     """
 
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
-    small: ClassVar[dict[str, Any]] = {"episodes": 12, "collect": 4, "epochs": 2, "samples": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {
+        "episodes": 12,
+        "collect": 4,
+        "epochs": 2,
+        "samples": 2,
+    }
 
     sparsity: Ratio = 0.2
     """Share of the weights in the decoder blocks' linear layers to remove."""
@@ -116,7 +121,7 @@ class FastForward(UnitMethod):
         counts, costs = self._counted(model)  # [kinds, blocks]
         return counts.T.flatten(), costs.T.flatten()
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the largest possible sparsity, with every part at its minimum."""
         counts, costs = self.parts(model)
         least = fewest(counts, self.floor) * costs

@@ -374,8 +374,8 @@ def test_minimum_of_every_part_limits_the_sparsity():
     model = tiny_model(blocks=2)
     total = count_weights(model).all
     group, channel = (int(unit_costs(model.blocks[0], kind)[0]) for kind in FastForward().kinds)
-    assert FastForward().reach(model) == pytest.approx(1 - 2 * (group + 5 * channel) / total)
-    assert FastForward(floor=1).reach(model) == 0
+    assert FastForward().max_sparsity(model) == pytest.approx(1 - 2 * (group + 5 * channel) / total)
+    assert FastForward(floor=1).max_sparsity(model) == 0
 
 
 # Removal and fit

@@ -206,7 +206,7 @@ class KVPruner(UnitMethod):
         pairs, costs = self.slots(model)
         return costs.repeat_interleave(pairs)
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the largest possible sparsity: what attention can lose of all linear weights."""
         everything = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
         return float(self.at_most(model).sum()) / everything

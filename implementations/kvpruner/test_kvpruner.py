@@ -236,11 +236,12 @@ def test_removes_only_attention_weights():
     attention = sum(block_weights(b) - 3 * 48 * 32 for b in model.blocks)
     weights = count_weights(model).all
     method = KVPruner(sparsity=0.15)
-    assert method.unit(model) == attention // 4 // 4  # a pair of four in every head of a block
+    # A unit is one of four pairs of dimensions in every head of a block.
+    assert method.largest_unit(model) == attention // 4 // 4
     assert method.rate(model) == pytest.approx(0.15 * weights / attention)
     outcome = method.apply(model, random_tokens())
     removed = weights - count_weights(model).all
-    assert abs(removed - 0.15 * weights) <= method.unit(model) / 2
+    assert abs(removed - 0.15 * weights) <= method.largest_unit(model) / 2
     left = outcome.details["pairs"]
     assert outcome.details["cache_could_be"] == sum(left) / 16 == 1 - removed / attention
     for block in model.blocks:
@@ -249,11 +250,11 @@ def test_removes_only_attention_weights():
 
 def test_maximum_sparsity_keeps_a_pair_per_head():
     smollm2 = shaped(30, head_dim=64)
-    assert KVPruner().reach(smollm2) == pytest.approx(0.9 / 4)
-    assert KVPruner(most=1).reach(smollm2) == pytest.approx(31 / 32 / 4)
+    assert KVPruner().max_sparsity(smollm2) == pytest.approx(0.9 / 4)
+    assert KVPruner(most=1).max_sparsity(smollm2) == pytest.approx(31 / 32 / 4)
     model = tiny_model()
     method = KVPruner(most=1)
-    outcome = method.model_copy(update={"sparsity": method.reach(model)}).apply(
+    outcome = method.model_copy(update={"sparsity": method.max_sparsity(model)}).apply(
         model, random_tokens()
     )
     assert outcome.details["pairs"] == [1, 1]
@@ -264,7 +265,7 @@ def test_blocks_may_differ_and_one_may_have_no_attention_left():
     keep_kv_groups(model.blocks[1].attention, [])
     keep_kv_groups(model.blocks[2].attention, [1])
     method = KVPruner(sparsity=0.1)
-    weights, unit = count_weights(model).all, method.unit(model)
+    weights, unit = count_weights(model).all, method.largest_unit(model)
     alike = method.ratios(model, torch.ones(4).double())  # the same share, not the same amount
     assert alike.tolist() == pytest.approx([float(alike[0]), 0, float(alike[0]), float(alike[0])])
     for settings in ({}, {"balance": True}, {"tie": "separate"}):

@@ -53,7 +53,12 @@ class LoRAPrune(UnitMethod):
     capabilities = Capabilities(
         granularity=("kv-groups", "channels"), calibration="training", trains="weights"
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 5, "batch": 2, "every": 1, "learning_rate": 1e-3}
+    tiny_settings: ClassVar[dict[str, Any]] = {
+        "steps": 5,
+        "batch": 2,
+        "every": 1,
+        "learning_rate": 1e-3,
+    }
     least = 1
 
     sparsity: Ratio = 0.2

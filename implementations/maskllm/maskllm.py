@@ -53,7 +53,7 @@ class MaskLLM(WeightMethod):
     capabilities = Capabilities(
         granularity=("semi-structured",), calibration="training", trains="gates"
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 3, "batch": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {"steps": 3, "batch": 2}
 
     sparsity: Ratio = 0.5
     """Share of the weights to zero, rounded to whole weights of every four."""
@@ -95,11 +95,11 @@ class MaskLLM(WeightMethod):
         """Number of weights to keep in every group."""
         return self.pattern.keep if self.pattern else round((1 - self.sparsity) * GROUP)
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the sparsity at which every group keeps one weight."""
         return 1 - 1 / self.grouped
 
-    def unit(self, model: LanguageModel) -> int:
+    def largest_unit(self, model: LanguageModel) -> int:
         """Return how many weights are removed if every group keeps one weight less."""
         return sum(int(unit_costs(block, "blocks")) for block in model.blocks) // self.grouped
 

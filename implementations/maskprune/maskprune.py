@@ -52,7 +52,7 @@ class MaskPrune(UnitMethod):
     capabilities = Capabilities(
         granularity=("kv-groups", "channels"), calibration="training", trains="weights"
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 4, "batch": 2, "rank": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {"steps": 4, "batch": 2, "rank": 2}
     least = 1
 
     steps: Count = 600
@@ -92,9 +92,9 @@ class MaskPrune(UnitMethod):
                 f"{model.name} differ; prune the dense model instead"
             )
 
-    def unit(self, model: LanguageModel) -> int:
+    def largest_unit(self, model: LanguageModel) -> int:
         """Count the weights of the largest unit in all blocks, which lose it together."""
-        return super().unit(model) * len(model.blocks)
+        return super().largest_unit(model) * len(model.blocks)
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
         """Train, remove the same number of units from every layer, and fold in the other masks."""

@@ -38,7 +38,7 @@ KINDS = ("kv-groups", "channels")
 
 
 def small(**settings) -> MaskPrune:
-    return MaskPrune(**(MaskPrune.small | settings))
+    return MaskPrune(**(MaskPrune.tiny_settings | settings))
 
 
 def widths(model: LanguageModel) -> set[tuple[int, int, int]]:
@@ -157,7 +157,7 @@ def test_gradients_are_scaled_by_the_largest_so_far():
 def test_every_block_has_the_same_width_and_the_budget_is_met(family: str):
     model = tiny_model(family, blocks=3)
     before = count_weights(model).all
-    method = small(sparsity=min(0.6, 0.99 * small().reach(model)), steps=2)
+    method = small(sparsity=min(0.6, 0.99 * small().max_sparsity(model)), steps=2)
     method.apply(model, calibration_for(MaskPrune))
     assert len(widths(model)) == 1
     channel = method.sizes(tiny_model(family, blocks=3))[1][1]

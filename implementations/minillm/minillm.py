@@ -47,7 +47,7 @@ class MiniLLM(UnitMethod):
     """
 
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
-    small: ClassVar[dict[str, Any]] = {"directions": 3}
+    tiny_settings: ClassVar[dict[str, Any]] = {"directions": 3}
     least = 1
 
     sparsity: Ratio = 0.2

@@ -49,7 +49,7 @@ class Minitron(UnitMethod):
         changes=("linears", "norms", "embedding", "head"),
         refuses=FIXED_WIDTH,
     )
-    small: ClassVar[dict[str, Any]] = {"shapes": 3, "hidden_multiple": 4}
+    tiny_settings: ClassVar[dict[str, Any]] = {"shapes": 3, "hidden_multiple": 4}
 
     sparsity: Ratio = 0.2
     """Share of the weights in the decoder blocks' linear layers to remove."""
@@ -73,14 +73,14 @@ class Minitron(UnitMethod):
         """Return the allowed shapes."""
         return ShapeChoices(shape_of(model), self.most, self.hidden_multiple, self.channel_multiple)
 
-    def unit(self, model: LanguageModel) -> int:
+    def largest_unit(self, model: LanguageModel) -> int:
         """Return the weights of one step of the number of channels, or of one block."""
         choices = self.choices(model)
         if self.axis == "depth":
             return choices.dense.weights // choices.dense.blocks
         return choices.unit
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the share that the smallest shape removes, or all blocks but one."""
         choices = self.choices(model)
         if self.axis == "depth":

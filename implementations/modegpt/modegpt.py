@@ -125,7 +125,7 @@ class MoDeGPT(UnitMethod):
         counts, costs = self.slots(model)
         return costs.flatten().repeat_interleave(counts.flatten())
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the maximum sparsity: every inner dimension keeps one step."""
         counts, costs = self.slots(model)
         everything = sum(int(unit_costs(block, "blocks")) for block in model.blocks)

@@ -237,7 +237,7 @@ def test_too_many_sets_are_refused_before_any_work():
 
 def test_leaving_as_many_experts_as_are_chosen_uses_all_of_them():
     model, tokens = tiny_model("mixtral"), random_tokens()
-    details = NAEE(sparsity=NAEE().reach(model)).apply(model, tokens).details
+    details = NAEE(sparsity=NAEE().max_sparsity(model)).apply(model, tokens).details
     assert details["experts"] == [2, 2]
     for block in walk(model, tokens, edits=False):
         for batch in routed(block):

@@ -74,11 +74,11 @@ class PBS2P(WeightMethod):
     def grouped(self) -> int:
         return self.pattern.group if self.pattern else self.group
 
-    def unit(self, model: LanguageModel) -> int:
+    def largest_unit(self, model: LanguageModel) -> int:
         """Return how many weights the largest block loses when its N decreases by one."""
         return max(int(unit_costs(block, "blocks")) for block in model.blocks) // self.grouped
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the sparsity at which every group keeps one weight."""
         return 1 - 1 / self.grouped
 

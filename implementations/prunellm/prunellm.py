@@ -47,7 +47,7 @@ class PruneLLM(UnitMethod):
     """
 
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
-    small: ClassVar[dict[str, Any]] = {"probes": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {"probes": 2}
 
     sparsity: Ratio = 0.5
     """Share of the weights of the decoder blocks' linear layers to remove (s)."""
@@ -138,9 +138,9 @@ class PruneLLM(UnitMethod):
         keep_kv_groups(attention, ~heads)
         keep_channels(feed_forward, ~inner)
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the largest possible sparsity: no module loses more than `most`."""
-        return min(super().reach(model), self.most)
+        return min(super().max_sparsity(model), self.most)
 
 
 def fluctuation(linear: nn.Linear, seen: Moments) -> Tensor:

@@ -110,7 +110,7 @@ def test_removes_exactly_the_drawn_units(family: str):
     assert outcome.details == {"kv_groups": left[::2], "channels": left[1::2]}
     costs = method.costs(dense)
     assert count_weights(model).all == int(costs[~drawn].sum())
-    assert abs(int(costs[drawn].sum()) - 0.4 * int(costs.sum())) <= method.unit(dense) / 2
+    assert abs(int(costs[drawn].sum()) - 0.4 * int(costs.sum())) <= method.largest_unit(dense) / 2
     parts = drawn.split(sizes)[1::2]  # the channels of each block
     for before, after, removed in zip(dense.blocks, model.blocks, parts, strict=True):
         was, now = before.feed_forward, after.feed_forward
@@ -121,7 +121,7 @@ def test_removes_exactly_the_drawn_units(family: str):
 @pytest.mark.model
 def test_on_real_blocks_the_error_rises_with_sparsity(first_blocks):
     dense = count_weights(first_blocks.dense).all
-    unit = Random().unit(first_blocks.dense)
+    unit = Random().largest_unit(first_blocks.dense)
     pruned = first_blocks.pruned("random", sparsity=0.2)
     assert abs(count_weights(pruned).all - 0.8 * dense) <= unit / 2
     errors = [first_blocks.error("random", sparsity=sparsity) for sparsity in (0.05, 0.2, 0.5)]

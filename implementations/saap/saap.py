@@ -69,7 +69,7 @@ class SAAP(UnitMethod):
                     "give more samples or use fluctuation=zscore"
                 )
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the largest share that can be removed while every block keeps its minimum."""
         there, can = 0, 0
         for block in model.blocks:
@@ -77,7 +77,7 @@ class SAAP(UnitMethod):
                 costs = unit_costs(block, kind)
                 there += int(costs.sum())
                 can += int(costs[self.least_of(kind, len(costs)) :].sum())  # of equal costs
-        return min(can / max(there, 1), super().reach(model))
+        return min(can / max(there, 1), super().max_sparsity(model))
 
     def least_of(self, kind: Kind, units: int) -> int:
         """Return how many units of a kind a block keeps at least."""

@@ -119,13 +119,15 @@ def test_outliers_are_measured_in_standard_deviations(monkeypatch):
 def test_every_block_keeps_a_group_and_a_tenth_of_its_channels():
     model = tiny_model(blocks=3)
     method = SAAP()
-    reach = method.reach(model)
-    assert reach == (1536 + 43 * 96) / 7680
-    SAAP(sparsity=reach).apply(model, random_tokens())
+    limit = method.max_sparsity(model)
+    assert limit == (1536 + 43 * 96) / 7680
+    SAAP(sparsity=limit).apply(model, random_tokens())
     assert widths(model) == [(1, 5)] * 3
     with pytest.raises(BadInput, match=r"at most 0\.7"):
-        SAAP(sparsity=reach + 0.01).apply(tiny_model(blocks=3), random_tokens())
-    assert SAAP(least_channels=0.0).reach(model) > SAAP(least_channels=0.5).reach(model)
+        SAAP(sparsity=limit + 0.01).apply(tiny_model(blocks=3), random_tokens())
+    assert SAAP(least_channels=0.0).max_sparsity(model) > SAAP(least_channels=0.5).max_sparsity(
+        model
+    )
 
 
 def test_what_a_block_keeps_are_its_best(monkeypatch):
@@ -133,7 +135,7 @@ def test_what_a_block_keeps_are_its_best(monkeypatch):
     monkeypatch.setitem(globals(), "GIVEN", [torch.tensor([1.0, 2.0]), best] * 2)
     model = tiny_model()
     dense = copy.deepcopy(model)
-    Given(sparsity=SAAP().reach(model)).apply(model, random_tokens())
+    Given(sparsity=SAAP().max_sparsity(model)).apply(model, random_tokens())
     for block, was in zip(model.blocks, dense.blocks, strict=True):
         assert torch.equal(block.feed_forward.up.weight, was.feed_forward.up.weight[43:])
         assert torch.equal(block.attention.v.weight, was.attention.v.weight[8:])

@@ -67,7 +67,7 @@ class ShearedLlama(UnitMethod):
         refuses=FIXED_WIDTH
         | {"gemma3": "it norms the output of each half of a block, which undoes gates on it"},
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 6, "batch": 2, "interval": 3}
+    tiny_settings: ClassVar[dict[str, Any]] = {"steps": 6, "batch": 2, "interval": 3}
 
     sparsity: Ratio = 0.2
     """Share of the weights in the decoder blocks' linear layers to remove."""
@@ -110,11 +110,11 @@ class ShearedLlama(UnitMethod):
         kept = replace(dense, blocks=max(round(self.depth * dense.blocks), 1))
         return ShapeChoices(kept, self.most, self.hidden_multiple, self.channel_multiple)
 
-    def unit(self, model: LanguageModel) -> int:
+    def largest_unit(self, model: LanguageModel) -> int:
         """Return the weights of one step of the number of channels."""
         return self.choices(model).unit
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the share that the smallest shape removes."""
         return 1 - self.choices(model).smallest / shape_of(model).weights
 

@@ -61,7 +61,7 @@ def texts() -> Calibration:
 
 def begun(model: LanguageModel, shape: UniformShape | None = None, **settings) -> Training:
     """Return a training that has not begun."""
-    method = ShearedLlama(**(ShearedLlama.small | settings))
+    method = ShearedLlama(**(ShearedLlama.tiny_settings | settings))
     mixture = Mixture(texts(), method.general)
     return Training(method, model, shape or method.target_shape(model), mixture)
 
@@ -195,7 +195,7 @@ def test_target_shape_cuts_evenly():
 @every_family
 def test_every_block_has_exactly_the_target_shape(family: str):
     model = tiny_model(family, blocks=4)
-    method = ShearedLlama(**ShearedLlama.small, sparsity=0.4, depth=0.75)
+    method = ShearedLlama(**ShearedLlama.tiny_settings, sparsity=0.4, depth=0.75)
     shape = method.target_shape(model)
     assert shape.blocks == 3
     outcome = method.apply(model, texts())
@@ -284,7 +284,9 @@ def test_every_factor_is_folded_once():
 def test_weights_change_and_gates_do_not_reach_the_model(tmp_path):
     model = tiny_model()
     before = fingerprint(model)
-    ShearedLlama(**ShearedLlama.small, sparsity=0.0, learning_rate=1e-2).apply(model, texts())
+    ShearedLlama(**ShearedLlama.tiny_settings, sparsity=0.0, learning_rate=1e-2).apply(
+        model, texts()
+    )
     after = fingerprint(model)
     assert before.keys() == after.keys()
     q = "0.self_attn.q_proj.weight"  # no gate is folded into it
@@ -315,7 +317,7 @@ def test_a_useless_channel_closes():
 
 
 def test_a_killed_run_resumes(check_resumed_run):
-    method = ShearedLlama(**ShearedLlama.small, sparsity=0.3, general=0.5)
+    method = ShearedLlama(**ShearedLlama.tiny_settings, sparsity=0.3, general=0.5)
     check_resumed_run(method, texts(), Training, "loss", 5)
 
 
@@ -376,7 +378,7 @@ def test_held_out_windows_are_not_trained_on():
 def test_the_mix_follows_the_losses(monkeypatch: pytest.MonkeyPatch):
     measured = iter([[2.0, 1.0], [2.0, 1.5], [2.0, 1.0]])  # of the dense model, then while training
     monkeypatch.setattr(Mixture, "losses", lambda *_: torch.tensor(next(measured)))
-    settings = ShearedLlama.small | {"general": 0.5}
+    settings = ShearedLlama.tiny_settings | {"general": 0.5}
     found = ShearedLlama(**settings).apply(tiny_model(), texts()).details["general_text"]
     assert found == pytest.approx(1 / (1 + math.exp(0.5)), abs=1e-3)
     measured = iter([[2.0, 1.0]])
@@ -388,7 +390,7 @@ def test_training_reads_the_mix():
     calibration, model = replace_domain(texts()), tiny_model()
     with torch.no_grad():
         expected = float(next_token_loss(model, torch.full((1, 24), 7)))
-    settings = ShearedLlama.small | {"general": 0.0, "learning_rate": 1e-9}
+    settings = ShearedLlama.tiny_settings | {"general": 0.0, "learning_rate": 1e-9}
     losses = ShearedLlama(**settings).apply(model, calibration).course.losses
     assert losses[0] == pytest.approx(expected, rel=0.05)
 

@@ -38,7 +38,7 @@ class SLEB(UnitMethod):
     """
 
     capabilities = Capabilities(granularity=("blocks",), calibration="forward")
-    small: ClassVar[dict[str, Any]] = {"early": 0, "late": 0, "samples": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {"early": 0, "late": 0, "samples": 2}
 
     sparsity: Ratio = 0.2
     """Share of the weights in the decoder blocks' linear layers to remove, met by whole blocks."""

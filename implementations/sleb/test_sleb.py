@@ -101,8 +101,8 @@ def test_as_many_blocks_as_come_closest_to_the_sparsity():
 
 def test_refuses_to_remove_protected_blocks():
     model = tiny_model(blocks=6)
-    assert SLEB().reach(model) == pytest.approx(4 / 6)
-    assert SLEB(early=2, late=2).reach(model) == pytest.approx(2 / 6)
+    assert SLEB().max_sparsity(model) == pytest.approx(4 / 6)
+    assert SLEB(early=2, late=2).max_sparsity(model) == pytest.approx(2 / 6)
     with pytest.raises(BadInput, match=r"sleb can remove at most 0\.6666"):
         SLEB(sparsity=0.7).check(model, random_tokens())
 

@@ -69,12 +69,12 @@ class SliceGPT(UnitMethod):
         wanted = (1 - self.sparsity) * left[model.config.hidden_size]
         return min(left, key=lambda width: (abs(left[width] - wanted), -width))
 
-    def unit(self, model: LanguageModel) -> int:
+    def largest_unit(self, model: LanguageModel) -> int:
         """Return the largest number of weights between two neighbouring widths."""
         left = sorted(weights_left(model, self.multiple).values())
         return max((more - less for less, more in pairwise(left)), default=0)
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the share of weights that is removed at the smallest width."""
         left = weights_left(model, self.multiple)
         return 1 - min(left.values()) / left[model.config.hidden_size]

@@ -38,7 +38,7 @@ class TEAL(ActivationMethod):
         prompted=True,
         changes=(),
     )
-    small: ClassVar[dict[str, Any]] = {"step": 1.0, "samples": 1}
+    tiny_settings: ClassVar[dict[str, Any]] = {"step": 1.0, "samples": 1}
 
     allocation: Literal["greedy", "uniform"] = "greedy"
     """Shares of the layers of a block: found by a greedy search, or all equal."""

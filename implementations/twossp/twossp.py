@@ -108,7 +108,7 @@ class TwoSSP(UnitMethod):
         room = sizes.blocks * sizes.feed_forward
         dropped = count / max(most, 1) * sizes.blocks * sizes.attention  # weights
         left = self.sparsity * sizes.all - dropped  # for the channels
-        if max(-left, left - room) > self.unit(model) / 2:
+        if max(-left, left - room) > self.largest_unit(model) / 2:
             raise BadInput(
                 f"`sparsity` {self.sparsity:g} cannot be met: {count} of {most} attentions "
                 f"are {dropped / sizes.all:.3g} of the weights and all channels "
@@ -116,16 +116,16 @@ class TwoSSP(UnitMethod):
             )
         return count, min(max(left / room, 0), 1) if room else 0.0
 
-    def unit(self, model: LanguageModel) -> int:
+    def largest_unit(self, model: LanguageModel) -> int:
         """Count the weights of an attention or of a channel in every block, whichever is more."""
         # All channels of a block cost the same.
         channels = sum(int(unit_costs(block, "channels")[:1].sum()) for block in model.blocks)
         attention = max(int(unit_costs(block, "sublayers")[0]) for block in model.blocks)
         return max(attention, channels)
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the largest share that leaves at least half of the largest unit."""
-        return 1 - self.unit(model) / 2 / sizes_of(model).all
+        return 1 - self.largest_unit(model) / 2 / sizes_of(model).all
 
 
 def sizes_of(model: LanguageModel) -> Sizes:

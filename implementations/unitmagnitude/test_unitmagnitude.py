@@ -120,7 +120,7 @@ def test_removes_the_lowest_scores_of_the_whole_model(family: str):
 def test_on_real_blocks_small_units_matter_and_widths_adapt(first_blocks):
     pruned = first_blocks.pruned("unitmagnitude", sparsity=0.2)
     dense = count_weights(first_blocks.dense).all
-    unit = UnitMagnitude().unit(first_blocks.dense)
+    unit = UnitMagnitude().largest_unit(first_blocks.dense)
     assert abs(count_weights(pruned).all - 0.8 * dense) <= unit / 2
     assert len({block.feed_forward.channels for block in pruned.blocks}) > 1
     shares = (0.02, 0.1, 0.3)

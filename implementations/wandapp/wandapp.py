@@ -47,7 +47,7 @@ class WandaPP(WeightMethod):
     capabilities = Capabilities(
         granularity=("unstructured", "semi-structured"), calibration="gradient"
     )
-    small: ClassVar[dict[str, Any]] = {"rounds": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {"rounds": 2}
 
     sparsity: Ratio = 0.5
     """Share of the weights of each output row to zero."""

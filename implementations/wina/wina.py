@@ -50,7 +50,7 @@ class WINA(ActivationMethod):
         changes=("linears", "norms", "embedding"),
         refuses=ONE_BASIS,
     )
-    small: ClassVar[dict[str, Any]] = {"step": 1.0, "samples": 1}
+    tiny_settings: ClassVar[dict[str, Any]] = {"step": 1.0, "samples": 1}
 
     score: Literal["weighted", "size"] = "weighted"
     """Score the inputs of k and gate by `|x_j| ||W_:j||`, or all by `|x_j|` (TEAL-transform)."""
@@ -63,14 +63,14 @@ class WINA(ActivationMethod):
     samples: Count = 2
     """Calibration samples on which the search compares outputs."""
 
-    def added(self, model: LanguageModel) -> int:
+    def added_weights(self, model: LanguageModel) -> int:
         """Return the number of weights of the matrices on the skip connections."""
         rotates = self.rotate and self.sparsity > 0
         return 2 * len(model.blocks) * model.config.hidden_size**2 if rotates else 0
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Rotate the model, then choose how many inputs each layer keeps."""
-        if self.added(model):
+        if self.added_weights(model):
             rotate(model)
         return super().prune(model, calibration)
 

@@ -79,7 +79,7 @@ def prune_half(method: type[Method], model: LanguageModel) -> float:
     """Prune half, or what the method reaches; return the difference from that."""
     (share,) = shares(method, model, 0.5)
     half = configured(method, sparsity=share)
-    added = half.added(model) / total_weights(model)
+    added = half.added_weights(model) / total_weights(model)
     outcome = half.apply(model, calibration_for(method))
     return abs(outcome.achieved + added - share)
 

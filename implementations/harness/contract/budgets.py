@@ -69,12 +69,12 @@ def maximum_sparsity_is_met_and_more_is_refused(method: type[Method], family: st
     model = tiny_model(family)
     before = fingerprint(model)
     everything = configured(method, sparsity=1)
-    reach = everything.reach(model)
-    if reach < 1:
+    limit = everything.max_sparsity(model)
+    if limit < 1:
         message = refusal(everything.apply, model, calibration_for(method))
-        assert f"at most {math.floor(1e4 * reach) / 1e4:g} of its weights" in message
+        assert f"at most {math.floor(1e4 * limit) / 1e4:g} of its weights" in message
         assert same(before, fingerprint(model))
-    _assert_met(method, family, reach, blocks=2)
+    _assert_met(method, family, limit, blocks=2)
 
 
 @clause("methods that know N:M patterns", when=takes_patterns)
@@ -114,7 +114,7 @@ def _assert_met(method: type[Method], family: str, share: float, blocks: int = 4
     model = tiny_model(family, blocks=blocks)
     dense = count_weights(model)
     asked = configured(method, sparsity=share)
-    allowed, added = asked.unit(model) / 2, asked.added(model)
+    allowed, added = asked.largest_unit(model) / 2, asked.added_weights(model)
     outcome = asked.apply(model, calibration_for(method))
     left = count_weights(model)
     removed = dense.all - (left.all if method.capabilities.structured else left.nonzero)

@@ -19,8 +19,8 @@ ADVICE = {
     "zero_sparsity_removes_nothing": "return early, or make sure that a share of 0 selects nothing",
     "sparsity_is_met": "remove exactly `self.target` of the weights of the blocks' linear layers; "
     "`self.choose(scores)` of `WeightMethod` and `cheapest` round for you",
-    "maximum_sparsity_is_met_and_more_is_refused": "override `reach` if the method cannot remove "
-    "everything, for instance because a block must keep one channel",
+    "maximum_sparsity_is_met_and_more_is_refused": "override `max_sparsity` if the method cannot "
+    "remove everything, for instance because a block must keep one channel",
     "patterns_hold_in_every_group": "let `self.choose(scores)` make the mask, or leave "
     "`semi-structured` out of `granularity`",
     "layers_have_few_distinct_values": "quantise every layer of the blocks and return `bits`, or "

@@ -48,8 +48,8 @@ def reads_text(method: type[Method]) -> bool:
 
 
 def configured(method: type[Method], **settings: Any) -> Method:
-    """Configure the method with its settings for tests (`small`)."""
-    return method.configure(**(method.small | settings))
+    """Configure the method with its `tiny_settings`."""
+    return method.configure(**(method.tiny_settings | settings))
 
 
 def within_reach(method: type[Method], model: LanguageModel, **settings: Any) -> Method:
@@ -59,10 +59,10 @@ def within_reach(method: type[Method], model: LanguageModel, **settings: Any) ->
     """
     asked = configured(method, **settings)
     asked.check_family(model)
-    reach = asked.reach(model)
-    if asked.target <= reach or {"sparsity", "pattern"} & settings.keys():
+    limit = asked.max_sparsity(model)
+    if asked.target <= limit or {"sparsity", "pattern"} & settings.keys():
         return asked
-    return configured(method, **settings, sparsity=reach / 2)
+    return configured(method, **settings, sparsity=limit / 2)
 
 
 def calibration_for(method: type[Method], **changes: Any) -> Tokens | None:
@@ -94,8 +94,8 @@ def pruned(method: type[Method], family: str, **settings: Any) -> LanguageModel:
 
 def shares(method: type[Method], model: LanguageModel, *wanted: float) -> list[float]:
     """Return the wanted sparsities; those above the method's maximum become half of it."""
-    reach = configured(method).reach(model)
-    return list(dict.fromkeys(share if share <= reach else reach / 2 for share in wanted))
+    limit = configured(method).max_sparsity(model)
+    return list(dict.fromkeys(share if share <= limit else limit / 2 for share in wanted))
 
 
 def logits(model: LanguageModel, tokens: Tokens | None = None) -> Tensor:

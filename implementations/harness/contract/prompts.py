@@ -131,7 +131,7 @@ def requested_share_of_weights_is_unused(method: type[Method], family: str) -> N
     total = sum(linear.weight.numel() for _, _, linear in model.linears())
     for share in shares(method, model):
         asked_for = configured(method, sparsity=share)
-        allowed = asked_for.unit(model) / 2 + 1e-6
+        allowed = asked_for.largest_unit(model) / 2 + 1e-6
         outcome = asked_for.apply(model, None)
         assert abs(outcome.unused - share * total) <= allowed
         assert abs(outcome.achieved - share) <= allowed / total
@@ -149,7 +149,7 @@ def requested_share_of_weights_is_not_read(method: type[Method], family: str) ->
         dense = tiny_model(family)
         total = sum(linear.weight.numel() for _, _, linear in dense.linears())
         outcome = acting.apply(dense, calibration_for(method))
-        added = acting.added(dense) / total
+        added = acting.added_weights(dense) / total
         least = share - added - 0.01
         gated = model.blocks[0].feed_forward.gate is not None
         assert least <= outcome.achieved <= (least + 0.02 if gated else 1)
@@ -262,8 +262,8 @@ def prepared(
 
 def shares(method: type[Method], model: LanguageModel) -> list[float]:
     """Return a small sparsity and the largest that the method can reach."""
-    reach = configured(method).reach(model)
-    return [reach / 4, reach]
+    limit = configured(method).max_sparsity(model)
+    return [limit / 4, limit]
 
 
 def enter(method: Method, model: LanguageModel, prompt: int) -> None:

@@ -180,7 +180,7 @@ def half_precision_works(method: type[Method], family: str) -> None:
     model = tiny_model(family, dtype=torch.bfloat16)
     dense = count_weights(model)
     share = shares(method, model, 0.5)[0]
-    added = configured(method, sparsity=share).added(model)
+    added = configured(method, sparsity=share).added_weights(model)
     apply(method, model, sparsity=share)
     dtypes = {p.dtype for p in model.hf.parameters()}
     assert dtypes == {torch.bfloat16}, f"a bf16 model has parameters of {dtypes}"

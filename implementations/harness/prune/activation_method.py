@@ -137,7 +137,7 @@ class ActivationMethod(Method):
             for c in counts
         ]
         unused, weights = unread(model, shares), total_weights(model)
-        achieved = 1 - (weights - unused) / max(weights - self.added(model), 1)
+        achieved = 1 - (weights - unused) / max(weights - self.added_weights(model), 1)
         if abs(achieved - outcome.achieved) > FAR:
             self.warn_of_miss(achieved)
         details = outcome.details | {"counted": shares}

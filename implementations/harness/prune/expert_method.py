@@ -41,7 +41,7 @@ class ExpertMethod(UnitMethod):
                 f"this model have {sorted(counts)}; prune the dense model instead"
             )
 
-    def unit(self, model: LanguageModel) -> int:
+    def largest_unit(self, model: LanguageModel) -> int:
         """Return the number of weights of one expert in every block, which are removed together."""
         return sum(block.experts.cost for block in model.blocks if block.experts)
 
@@ -53,9 +53,9 @@ class ExpertMethod(UnitMethod):
 
     def share(self, model: LanguageModel, count: int) -> float:
         """Return the sparsity at which every block loses `count` experts."""
-        return count * self.unit(model) / total_weights(model)
+        return count * self.largest_unit(model) / total_weights(model)
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the maximum sparsity, which leaves as many experts as a token uses."""
         if not model.family.experts:
             return 1.0  # refused for another reason
@@ -63,7 +63,7 @@ class ExpertMethod(UnitMethod):
 
     def lost(self, model: LanguageModel) -> int:
         """Return the number of experts that every block loses, the closest to the budget."""
-        return round(self.budget(model) / self.unit(model))
+        return round(self.budget(model) / self.largest_unit(model))
 
     def keep(self, model: LanguageModel, kept: Mapping[int, Units]) -> dict[str, Any]:
         """Remove all experts of each block but `kept`, by its index; return the numbers left."""

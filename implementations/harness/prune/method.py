@@ -162,7 +162,7 @@ class Method(BaseModel, ABC):
 
     capabilities: ClassVar[Capabilities]
     """What it removes, which data it needs, what it changes, and which families it refuses."""
-    small: ClassVar[dict[str, Any]] = {}
+    tiny_settings: ClassVar[dict[str, Any]] = {}
     """Settings that make it fast enough for the contract's tiny models, such as fewer steps."""
     missing: ClassVar[str] = ""
     """The part still to be written, in a new folder made from the template; else empty."""
@@ -231,15 +231,15 @@ class Method(BaseModel, ABC):
         """The requested sparsity."""
         return self.sparsity
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the maximum sparsity of the method for `model`."""
         return 1.0
 
-    def unit(self, model: LanguageModel) -> int:
+    def largest_unit(self, model: LanguageModel) -> int:
         """Return the number of weights of the largest unit; 0 if sparsities are met exactly."""
         return 0
 
-    def added(self, model: LanguageModel) -> int:
+    def added_weights(self, model: LanguageModel) -> int:
         """Return the number of weights that it adds to the blocks as further linear layers.
 
         The requested sparsity leaves them out, and the achieved one counts them.
@@ -277,11 +277,11 @@ class Method(BaseModel, ABC):
                 f"{self.slug()} does not support {model.name}, because its residual stream was "
                 "rotated by an earlier method; prune the dense model instead"
             )
-        reach = self.reach(model)
-        if self.target > reach:
+        limit = self.max_sparsity(model)
+        if self.target > limit:
             raise BadInput(
                 f"sparsity {self.target:g} is too high for this model: {self.slug()} can remove at "
-                f"most {math.floor(1e4 * reach) / 1e4:g} of its weights; use a lower sparsity"
+                f"most {math.floor(1e4 * limit) / 1e4:g} of its weights; use a lower sparsity"
             )
         if self.capabilities.trains or self.capabilities.prompted:
             require_whole_model(model, self.slug())
@@ -308,7 +308,8 @@ class Method(BaseModel, ABC):
 
     def execute(self, model: LanguageModel, calibration: Tokens | None, seed: int) -> Outcome:
         """Do the same as `apply` for input that `check` has accepted."""
-        before, unit, added = total_weights(model), self.unit(model), self.added(model)
+        before = total_weights(model)
+        unit, added = self.largest_unit(model), self.added_weights(model)
         with collected_warnings() as messages, preserved(model), seeded(seed), torch.no_grad():
             model.hf.eval()
             details = dict(self.prune(model, cast(Calibration, calibration)) or {})

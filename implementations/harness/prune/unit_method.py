@@ -48,7 +48,7 @@ class UnitMethod(Method):
         """Mark the blocks from which `widths` may remove units, boolean `[blocks]`."""
         return torch.ones(len(model.blocks), dtype=torch.bool)
 
-    def unit(self, model: LanguageModel) -> int:
+    def largest_unit(self, model: LanguageModel) -> int:
         """Return the number of weights of the largest unit, or group of units removed together.
 
         The budget is met within half of it.
@@ -103,12 +103,12 @@ class UnitMethod(Method):
         lost = widths(counts, costs, torch.as_tensor(shares), budget, self.least, by_kind)
         return cast(list[list[int]], (lost.T * group).tolist())
 
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         """Return the maximum sparsity that leaves `least` units, and half of the largest unit."""
         counts, costs = self._counted(model)
         total = total_weights(model)
         removable = int(((counts - self.least).clamp(min=0) * costs).sum())
-        return min(removable, total - self.unit(model) / 2) / total
+        return min(removable, total - self.largest_unit(model) / 2) / total
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

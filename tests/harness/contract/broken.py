@@ -103,7 +103,7 @@ class Bragging(First):
 
 
 class Boastful(Thin):
-    def reach(self, model: LanguageModel) -> float:
+    def max_sparsity(self, model: LanguageModel) -> float:
         return 1.0
 
 

@@ -131,7 +131,7 @@ class Trained(First):
     capabilities = Capabilities(
         granularity=WEIGHTS, calibration="training", trains="weights", changes=("linears", "norms")
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {"steps": 2}
 
     steps: int = 10**9
 
@@ -163,7 +163,7 @@ class Gated(Named, UnitMethod):
     capabilities = Capabilities(
         granularity=("kv-groups", "channels"), calibration="training", trains="gates"
     )
-    small: ClassVar[dict[str, Any]] = {"steps": 2}
+    tiny_settings: ClassVar[dict[str, Any]] = {"steps": 2}
 
     steps: int = 10**9
 

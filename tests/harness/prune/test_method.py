@@ -103,18 +103,22 @@ def test_costs_of_units():
     assert Narrow().costs(model).tolist() == block * 2
     assert Thin().costs(model).tolist() == [channel] * 96
     assert Shallow().costs(model).tolist() == [sum(block)] * 2
-    assert [toy().unit(model) for toy in (Narrow, Thin, Shallow)] == [group, channel, sum(block)]
+    assert [toy().largest_unit(model) for toy in (Narrow, Thin, Shallow)] == [
+        group,
+        channel,
+        sum(block),
+    ]
 
 
 def test_maximum_sparsity_leaves_half_of_the_largest_unit():
     model = tiny_model("llama", blocks=4)
-    assert Shallow().reach(model) == 0.875
-    assert Narrow().reach(model) == 1 - 1536 / 2 / (4 * 7680)
-    assert Thin().reach(model) == 48 * 96 / 7680  # the attention stays
+    assert Shallow().max_sparsity(model) == 0.875
+    assert Narrow().max_sparsity(model) == 1 - 1536 / 2 / (4 * 7680)
+    assert Thin().max_sparsity(model) == 48 * 96 / 7680  # the attention stays
     for block in model.blocks:
         keep_channels(block.feed_forward, [])
-    assert Thin().reach(model) == Thin().unit(model) == 0
-    assert Shallow().reach(model) == 0.875
+    assert Thin().max_sparsity(model) == Thin().largest_unit(model) == 0
+    assert Shallow().max_sparsity(model) == 0.875
 
 
 def test_budget_is_a_share_of_all_weights():
@@ -145,15 +149,15 @@ class Coarse(Thin):
 
 def test_units_removed_together_count_as_one():
     model = tiny_model("llama", blocks=4)  # each 48 channels of 96 weights, 7,680 weights in all
-    assert Coarse().unit(model) == 16 * 96
-    assert Coarse().reach(model) == 2 * 16 * 96 / 7680
+    assert Coarse().largest_unit(model) == 16 * 96
+    assert Coarse().max_sparsity(model) == 2 * 16 * 96 / 7680
     assert Thin(sparsity=0.1).widths(model, [0, 1, 0, 2]) == [[0], [11], [0], [21]]
     assert Coarse(sparsity=0.1).widths(model, [0, 1, 0, 2]) == [[0], [16], [0], [16]]
     assert Coarse(sparsity=0.4).widths(model, [0, 1, 0, 2]) == [[32]] * 4
     keep_channels(model.blocks[0].feed_forward, range(40))  # the channels beyond 32 stay
     assert Coarse(sparsity=0.0).widths(model, [1] * 4) == [[0]] * 4
     total = 4 * 7680 - 8 * 96
-    assert Coarse().reach(model) == (1 + 3 * 2) * 16 * 96 / total
+    assert Coarse().max_sparsity(model) == (1 + 3 * 2) * 16 * 96 / total
 
 
 class Inner(Thin):
@@ -167,10 +171,10 @@ class Inner(Thin):
 
 def test_excluded_blocks_lose_nothing_at_any_sparsity():
     model = tiny_model("llama", blocks=4)
-    reach = Inner().reach(model)
-    assert reach == 3 * 47 * 96 / (4 * 7680)
+    limit = Inner().max_sparsity(model)
+    assert limit == 3 * 47 * 96 / (4 * 7680)
     assert Inner(sparsity=0.1).widths(model, [1] * 4) == [[0], [11], [10], [11]]  # of 96 weights
-    assert Inner(sparsity=reach).widths(model, [1] * 4) == [[0], [47], [47], [47]]
+    assert Inner(sparsity=limit).widths(model, [1] * 4) == [[0], [47], [47], [47]]
     assert Inner(sparsity=0.1).widths(model, [9, 0, 0, 1]) == [[0], [0], [0], [32]]
     with pytest.raises(BadInput, match=r"at most 0\.44"):
         Inner(sparsity=0.45).apply(model)
@@ -189,8 +193,8 @@ UNITS = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 10**9)), min_size=1, 
 @example(units=[(0.0, 834), (1.0, 1706522)], part=1.0)  # rounding must not take the last one
 def test_accepted_sparsity_leaves_a_unit(units, part):
     scores, costs = (torch.tensor(column) for column in zip(*units, strict=True))
-    reach = (int(costs.sum()) - int(costs.max()) / 2) / int(costs.sum())
-    assert not bool(cheapest(scores, costs, part * reach).all())
+    limit = (int(costs.sum()) - int(costs.max()) / 2) / int(costs.sum())
+    assert not bool(cheapest(scores, costs, part * limit).all())
 
 
 def test_refuses_unknown_kind_of_units():

@@ -35,11 +35,11 @@ class Contract(pytest.File):
     """The contract of one method folder."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        from implementations.harness import get
+        from implementations.harness import get_method
         from implementations.harness.contract.cases import cases
         from tests.selection import is_further_family
 
-        method = get(self.path.stem)
+        method = get_method(self.path.stem)
         if method.missing:
             yield NotWritten.from_parent(self, name="contract", method=method)
             return
@@ -172,10 +172,10 @@ class FirstBlocks:
 
     def pruned(self, slug: str, **settings: Any) -> Any:
         """Return a pruned copy."""
-        from implementations.harness import get
+        from implementations.harness import get_method
 
         model = copy.deepcopy(self.dense)
-        get(slug).configure(**settings).apply(model, self.calibration)
+        get_method(slug).configure(**settings).apply(model, self.calibration)
         return model
 
     @functools.cached_property

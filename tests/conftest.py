@@ -74,13 +74,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Return a random two-block llama with a byte tokenizer, two texts and a protocol."""
     from implementations.harness.contract.tiny import tiny_model
-    from implementations.harness.model.saving import save
+    from implementations.harness.model.saving import save_model
     from implementations.harness.model.view import LanguageModel
 
     folder = tmp_path_factory.mktemp("world")
     tokenizer = byte_tokenizer()
     plain = tiny_model("llama", vocab_size=len(tokenizer))
-    save(LanguageModel(plain.hf, tokenizer), folder / "tiny")
+    save_model(LanguageModel(plain.hf, tokenizer), folder / "tiny")
     texts = {}
     for seed, name in enumerate(("calibration", "evaluation")):
         words = random.Random(seed).choices(WORDS, k=2000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from implementations.harness import get, keep_channels, keep_kv_groups, methods
+from implementations.harness import get_method, keep_channels, keep_kv_groups, methods
 from implementations.harness.contract.helpers import apply, logits
 from implementations.harness.contract.tiny import tiny_model
 from implementations.harness.model.units import count_weights
@@ -12,7 +12,8 @@ from implementations.harness.model.units import count_weights
 UNITS = [
     slug
     for slug in methods()
-    if {"kv-groups", "sublayers"} & set(get(slug).capabilities.granularity) and slug != "maskprune"
+    if {"kv-groups", "sublayers"} & set(get_method(slug).capabilities.granularity)
+    and slug != "maskprune"
 ]  # maskprune refuses blocks of different widths
 
 
@@ -21,7 +22,7 @@ def test_emptied_parts_stay_empty_and_the_budget_is_met(slug: str):
     model = tiny_model(blocks=4)
     keep_kv_groups(model.blocks[1].attention, [])
     keep_channels(model.blocks[2].feed_forward, [])
-    left, method = count_weights(model).all, get(slug)
+    left, method = count_weights(model).all, get_method(slug)
     unit = method().largest_unit(model)
     outcome = apply(method, model, sparsity=0.2)
     assert model.blocks[1].attention.kv_heads == model.blocks[2].feed_forward.channels == 0

@@ -227,12 +227,12 @@ def test_readme_example_runs_unchanged(
 
 
 TYPED = """
-from pruning_atlas import get, load_model, perplexity, save
+from pruning_atlas import get_method, load_model, perplexity, save_model
 
 model = load_model("smollm2-135m")
 reveal_type(model.blocks[0].attention.heads)
-reveal_type(get("wanda")(sparsity=0.5).apply(model).achieved)
-save(perplexity, "out")
+reveal_type(get_method("wanda")(sparsity=0.5).apply(model).achieved)
+save_model(perplexity, "out")
 """
 # Types of the libraries are not checked, because mypy needs a minute to read them.
 MYPY = """
@@ -253,4 +253,4 @@ def test_type_checkers_see_the_names(install: Callable[[str], Environment], tmp_
     heads, achieved, misuse, _ = done.stdout.splitlines()
     assert heads.endswith('Revealed type is "int"')
     assert achieved.endswith('Revealed type is "float"')
-    assert 'Argument 1 to "save" has incompatible type' in misuse
+    assert 'Argument 1 to "save_model" has incompatible type' in misuse

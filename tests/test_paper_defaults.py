@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from implementations.harness import get
+from implementations.harness import get_method
 from implementations.prunerzero.prunerzero import RELEASED
 
 # Only values stated by a source. Defaults that we chose are left out, and so are methods without a
@@ -232,5 +232,5 @@ STATED = {
 
 @pytest.mark.parametrize("slug", STATED)
 def test_defaults_equal_those_of_the_paper_or_its_code(slug: str) -> None:
-    method = get(slug)()
+    method = get_method(slug)()
     assert {name: getattr(method, name) for name in STATED[slug]} == STATED[slug]

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from implementations.harness import get
+from implementations.harness import get_method
 from implementations.harness.results.boards import Board, Row, boards
 from implementations.harness.results.metric import metric
 from implementations.harness.results.record import Record
@@ -209,7 +209,7 @@ def test_every_record_has_its_provenance(published):
         relative = {name for name in record.values if metric(name).relative}
         assert record.dense.values.keys() >= relative, record.name
         assert record.model.sha256 == dense.model.sha256, record.name
-        streams = get(record.method).capabilities.streams if record.method != "dense" else ()
+        streams = get_method(record.method).capabilities.streams if record.method != "dense" else ()
         assert {text.role for text in record.texts} == {"calibration", *streams, *dense.values}
 
 

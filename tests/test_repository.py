@@ -105,9 +105,9 @@ def test_method_folder_is_complete(slug: str) -> None:
 
 @by_method
 def test_method_has_page_support_file_and_records(slug: str) -> None:
-    from implementations.harness import get
+    from implementations.harness import get_method
 
-    if get(slug).missing:
+    if get_method(slug).missing:
         pytest.skip(f"{slug} is not written yet; its contract reports this")
     folder = IMPLEMENTATIONS / slug
     for path in (*code_of(slug), folder / "README.md"):
@@ -165,11 +165,11 @@ def test_commands_on_pages_are_valid(
 
 @by_method
 def test_paper_protocol_has_the_training_texts_of_every_method(slug: str) -> None:
-    from implementations.harness import get
+    from implementations.harness import get_method
     from implementations.harness.results.protocol import get_protocol
     from implementations.harness.runs.job import Job
 
-    method = get(slug)()
+    method = get_method(slug)()
     assert all(getattr(get_protocol("paper"), role) for role in Job(method).streams)
 
 

@@ -64,7 +64,7 @@ def test_code_imports_only_public_names(stored: Any) -> None:
     imports = re.findall(r"^from pruning_atlas import (?:\(([\w,\s]+)\)|([\w, ]+)$)", code, re.M)
     names = {name for groups in imports for name in re.findall(r"\w+", " ".join(groups))}
     assert len(imports) == code.count("from pruning_atlas")
-    assert {"get", "load_model", "prepare"} <= names <= set(pruning_atlas.__all__)
+    assert {"get_method", "load_model", "prepare_samples"} <= names <= set(pruning_atlas.__all__)
     assert "implementations" not in code
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import LanguageModel, Method, get
+from implementations.harness import LanguageModel, Method, get_method
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.prune.unit_method import UnitMethod
 
@@ -36,7 +36,7 @@ def test_scores_select_the_blocks_that_lose_remaining_groups(
 ):
     """A budget of 20 % removes two of ten groups: the lowest scores of two different blocks."""
     model = tiny_model("llama", blocks=5)
-    method = get(slug).configure(sparsity=0.2, **EVEN[slug])
+    method = get_method(slug).configure(sparsity=0.2, **EVEN[slug])
     given: list[Tensor] = []
     whole = UnitMethod.widths
 

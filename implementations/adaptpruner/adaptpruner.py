@@ -35,12 +35,12 @@ from implementations.harness import (
     backwalk,
     cheapest,
     cosine_distance,
-    course,
     keep_units,
     next_token_loss,
     optimise,
     saliences,
     smallest,
+    training_course,
     vector_scores,
     walk,
     widths_left,
@@ -115,7 +115,7 @@ class AdaptPruner(UnitMethod):
                 losses += self.train(model, calibration.training, plans[stage])
         details: dict[str, Any] = widths_left(model) | {"pruning_steps": steps}
         if plans:
-            details["course"] = course(losses, calibration.training, self.batch)
+            details["course"] = training_course(losses, calibration.training, self.batch)
         return details
 
     def narrow(self, model: LanguageModel, calibration: Tokens, goal: float) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from implementations.alphapruning import AlphaPruning
 from implementations.alphapruning.alphapruning import layer_shares, tail_exponent
-from implementations.harness import NumericsError, get, keep_channels
+from implementations.harness import NumericsError, get_method, keep_channels
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.model.units import block_weights
 
@@ -150,7 +150,7 @@ def test_shares_do_not_depend_on_calibration_and_base():
 def test_without_spread_it_is_the_base_method(base):
     mine, theirs = tiny_model(), tiny_model()
     AlphaPruning(sparsity=0.5, base=base, spread=0).apply(mine, random_tokens())
-    get(base).configure(sparsity=0.5).apply(theirs, random_tokens())
+    get_method(base).configure(sparsity=0.5).apply(theirs, random_tokens())
     for (_, _, a), (_, _, b) in zip(mine.linears(), theirs.linears(), strict=True):
         assert torch.equal(a.weight, b.weight)
 

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from implementations.harness import Gram, get, load_model, remove_blocks, walk
+from implementations.harness import Gram, get_method, load_model, remove_blocks, walk
 from implementations.harness.data.samples import Sampler
 from implementations.harness.results.protocol import STREAMS, get_protocol
 
@@ -46,7 +46,7 @@ def main() -> None:
         errors: dict[str, list[str]] = {role: [] for role in ROLES}
         for slug, options in METHODS.values():
             model = copy.deepcopy(dense)
-            get(slug).configure(**setting, **options).apply(model, calibration)
+            get_method(slug).configure(**setting, **options).apply(model, calibration)
             for role in ROLES:
                 W, pruned = (m.blocks[0].linears()[role].weight.detach() for m in (dense, model))
                 errors[role].append(f"{100 * size(W - pruned, role) / size(W, role):.3f}")

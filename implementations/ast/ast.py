@@ -30,11 +30,11 @@ from implementations.harness import (
     Ratio,
     Tokens,
     WeightMethod,
-    course,
     cross_entropy_of,
     distillation_loss,
     logits_of,
     optimise,
+    training_course,
     walk,
 )
 
@@ -134,7 +134,7 @@ class AST(WeightMethod):
             weight.masked_fill_(removed, 0)
         moved = sum(int((a != b).sum()) for a, b in zip(first, masks.values(), strict=True))
         return {
-            "course": course(losses, stream, plan.batch),
+            "course": training_course(losses, stream, plan.batch),
             "mask_moved": moved / max(sum(removed.numel() for removed in first), 1),
         }
 

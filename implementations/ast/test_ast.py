@@ -17,7 +17,7 @@ from implementations.harness import (
     Calibration,
     LanguageModel,
     Stream,
-    get,
+    get_method,
     logits_of,
 )
 from implementations.harness.contract.helpers import fingerprint, logits, same
@@ -76,7 +76,7 @@ def test_initial_wanda_mask_equals_wanda():
     before = fingerprint(model)
     found = settled(model, ast(initial="wanda"))
     wanda = copy.deepcopy(model)
-    get("wanda").configure(pattern="2:4").apply(wanda, random_tokens())
+    get_method("wanda").configure(pattern="2:4").apply(wanda, random_tokens())
     assert same(fingerprint(found), fingerprint(wanda))  # block by block, what follows sees it
     assert not same(fingerprint(found), fingerprint(settled(model, ast())))
     ast(initial="wanda").masks(model, TEXT)
@@ -331,14 +331,14 @@ def test_weight_decay_applies_to_matrices_only():
 def test_final_model_equals_the_model_under_its_last_mask(monkeypatch):
     said: list[Tensor] = []
     model = tiny_model()
-    optimise = get("ast").prune.__globals__["optimise"]
+    optimise = get_method("ast").prune.__globals__["optimise"]
 
     def then(*arguments, **settings):
         losses = optimise(*arguments, **settings)
         said.append(logits(model))  # still under the mask, which was taken after the last step
         return losses
 
-    monkeypatch.setitem(get("ast").prune.__globals__, "optimise", then)
+    monkeypatch.setitem(get_method("ast").prune.__globals__, "optimise", then)
     ast().apply(model, TEXT)
     assert torch.equal(logits(model), said[0])
     for _, _, linear in model.linears():

@@ -39,14 +39,14 @@ from implementations.harness import (
     Stream,
     Tokens,
     UnitMethod,
+    budget_loss,
     check_low_rank,
-    course,
     gated,
     keep_units,
     low_rank,
     next_token_loss,
-    off_budget,
     optimise,
+    training_course,
     unit_costs,
 )
 
@@ -146,7 +146,7 @@ class ATP(UnitMethod):
             "kept": kept,
             "open_before_the_cut": float(stage.open),
             "factors_left_over": left_over,
-            "course": course(losses, stage.domain, self.batch),
+            "course": training_course(losses, stage.domain, self.batch),
         }
 
 
@@ -202,7 +202,7 @@ class Stage:
         loss = next_token_loss(self.model, ids)
         for factor in self.factors:
             factor.requires_grad_(True)
-        return loss + self.method.strength * off_budget(left, self.target)
+        return loss + self.method.strength * budget_loss(left, self.target)
 
     def tunes(self, step: int) -> bool:
         """Return whether a step trains the factors."""

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from implementations.harness import Cut, Kind, LanguageModel, adapter, cheapest, cuts, unit_costs
+from implementations.harness import (
+    Cut,
+    Kind,
+    LanguageModel,
+    adapter_parameters,
+    cheapest,
+    cuts,
+    unit_costs,
+)
 
 KINDS: tuple[Kind, ...] = ("rotary-pairs", "value-dims", "channels")
 OPEN = 3.0  # added to every logit, so that nearly all gates are open at the start
@@ -113,7 +121,10 @@ class Patterns:
         `max(n - t, 0)`, where `t` is `amount` times the share that this kind and block has among
         all removed patterns.
         """
-        held = {id(one.weight): one for one in map(adapter, (x for _, _, x in model.linears()))}
+        held = {
+            id(one.weight): one
+            for one in map(adapter_parameters, (x for _, _, x in model.linears()))
+        }
         largest, overall = 0.0, max(int(removed.sum()), 1)
         for group, off in zip(self.groups, self.parts(removed), strict=True):
             rows = []  # the factor entries of each unit, [units, width, rank]

@@ -27,7 +27,7 @@ from implementations.harness import (
     Calibration,
     LanguageModel,
     Stream,
-    adapter,
+    adapter_parameters,
     gated,
     keep_units,
     low_rank,
@@ -95,7 +95,7 @@ def test_masks_affect_frozen_weights_but_not_factors(family: str):
         stirred(model, factors)
         for role, off in rows.items():
             with_factors = block.linears()[role]
-            one = adapter(with_factors)
+            one = adapter_parameters(with_factors)
             added = x @ one.A.T @ one.B.T
             with frozen_masked(patterns, removed):
                 seen = with_factors(x)
@@ -146,8 +146,8 @@ def test_group_lasso_by_hand():
     with low_rank(model, 2, 1.0) as factors:
         stirred(model, factors)
         roles = model.blocks[0].linears()
-        gate, up, down = (adapter(roles[role]) for role in ("gate", "up", "down"))
-        value, out = adapter(roles["v"]), adapter(roles["o"])
+        gate, up, down = (adapter_parameters(roles[role]) for role in ("gate", "up", "down"))
+        value, out = adapter_parameters(roles["v"]), adapter_parameters(roles["o"])
         before = copy.deepcopy((gate.B.data, up.B.data, down.A.data, value.B.data, out.A.data))
         norm = torch.cat([before[0][0], before[1][0], before[2][:, 0]]).norm()
         patterns.shrink(model, removed, 0.2)

@@ -29,11 +29,11 @@ from implementations.harness import (
     WalkedBlock,
     WeightMethod,
     apportion,
-    descend,
+    block_outputs,
+    gradient_step,
     output_error,
-    outputs,
     prune_by_solving,
-    run_with,
+    run_with_weights,
     walk,
 )
 
@@ -110,9 +110,9 @@ class BESA(WeightMethod):
         for block in walk(model, samples, beside=self.inputs == "dense", resumes=False):
             layers = block.linears()
             with block.watching(ColumnNorm) as seen:  # layers still dense
-                targets = outputs(block)
+                targets = block_outputs(block)
             if self.inputs == "dense":
-                targets = outputs(block.beside)
+                targets = block_outputs(block.beside)
             scores = {r: layer.weight.abs().float() * seen[r].norms for r, layer in layers.items()}
             uniform = {
                 role: layer.weight.masked_fill(self.choose(scores[role]), 0)
@@ -146,10 +146,10 @@ class BESA(WeightMethod):
             for i, target in enumerate(targets):
                 with torch.enable_grad():
                     masked = {role: weights[role] * rates[role].mask() for role in weights}
-                    y = run_with(block, i, masked)
+                    y = run_with_weights(block, i, masked)
                     excess = block_rate(rates) / self.sparsity - 1
                     loss = channel_error(y, target.to(y.device)) + self.penalty * excess.square()
-                    descend(optimiser, loss, f"block {block.index}")
+                    gradient_step(optimiser, loss, f"block {block.index}")
 
     def prune_block(
         self, block: WalkedBlock, scores: dict[str, Tensor], rates: dict[str, Rates], total: int

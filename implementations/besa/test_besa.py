@@ -14,7 +14,7 @@ from torch import Tensor
 from implementations.besa import BESA
 from implementations.besa.besa import Rates, block_rate, channel_error, initial_logits
 from implementations.besa.prodigy import Prodigy
-from implementations.harness import BadInput, LanguageModel, WalkedBlock, get
+from implementations.harness import BadInput, LanguageModel, WalkedBlock, get_method
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 
@@ -163,7 +163,7 @@ def test_without_learning_it_is_wanda(rates: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(BESA, "learn", lambda *_: None)
     dense, wanda = tiny_model(), tiny_model()
     model, details = pruned(dense, rates=rates)
-    get("wanda").configure(sparsity=0.5).apply(wanda, CALIBRATION)
+    get_method("wanda").configure(sparsity=0.5).apply(wanda, CALIBRATION)
     assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(wanda), strict=True))
     assert details["error_before"] == details["error_after"]
 
@@ -173,7 +173,7 @@ def test_without_learning_its_other_base_is_sparsegpt(monkeypatch: pytest.Monkey
     dense, sparsegpt = tiny_model(), tiny_model()
     model, _ = pruned(dense, base="sparsegpt", rates="matrix", block_size=20)
     one_by_one = replace(CALIBRATION, batch_size=1)
-    get("sparsegpt").configure(sparsity=0.5, block_size=20).apply(sparsegpt, one_by_one)
+    get_method("sparsegpt").configure(sparsity=0.5, block_size=20).apply(sparsegpt, one_by_one)
     assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(sparsegpt), strict=True))
 
 
@@ -200,11 +200,12 @@ def test_learning_lowers_the_error_of_the_blocks_and_keeps_the_weights(rates, op
 def test_the_first_loss_is_that_of_wandas_mask(rates: str, monkeypatch: pytest.MonkeyPatch):
     losses: list[float] = []
     monkeypatch.setattr(
-        "implementations.besa.besa.descend", lambda _, loss, __: losses.append(float(loss.detach()))
+        "implementations.besa.besa.gradient_step",
+        lambda _, loss, __: losses.append(float(loss.detach())),
     )
     dense, wanda = tiny_model(blocks=1), tiny_model(blocks=1)
     pruned(dense, rates=rates, sparsity=0.55)
-    get("wanda").configure(sparsity=0.5).apply(wanda, CALIBRATION)
+    get_method("wanda").configure(sparsity=0.5).apply(wanda, CALIBRATION)
     Y, changed = (block_outputs(model, 0) for model in (dense, wanda))
     for loss, y, target in zip(losses, changed, Y, strict=True):  # one sample per step
         errors = (y - target).square().sum(dim=0) / target.square().sum(dim=0)

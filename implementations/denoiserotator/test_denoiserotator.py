@@ -18,7 +18,7 @@ from implementations.denoiserotator.rotation import Rotation, entropy, fold_gain
 from implementations.harness import (
     BadInput,
     LanguageModel,
-    get,
+    get_method,
     keep_channels,
     keep_kv_groups,
     keep_units,
@@ -28,7 +28,7 @@ from implementations.harness.contract.pruned_model import continued
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.measure.memory import footprint
 from implementations.harness.model.checkpoint import load_checkpoint
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.units import count_weights, rotations
 from tests.observation import inputs
 
@@ -97,7 +97,7 @@ def test_without_steps_it_is_the_base_method(base, setting):
     for block in theirs.blocks:
         fold_gains(block)
     DenoiseRotator(base=base, steps=0, **setting).apply(mine, random_tokens())
-    get(base).configure(**setting).apply(theirs, random_tokens())
+    get_method(base).configure(**setting).apply(theirs, random_tokens())
     for (_, _, a), (_, _, b) in zip(mine.linears(), theirs.linears(), strict=True):
         assert torch.equal(a.weight, b.weight)
     for block in mine.blocks:
@@ -319,7 +319,7 @@ def test_added_matrices_are_counted():
 def test_reloads_exactly_with_and_without_this_package(dtype, tmp_path, monkeypatch):
     model = tiny_model("qwen2", dtype=dtype)
     DenoiseRotator(steps=3).apply(model, random_tokens())
-    save(model, tmp_path / "1")
+    save_model(model, tmp_path / "1")
     config = json.loads((tmp_path / "1" / "config.json").read_text())
     names = [["entry_rotation"], ["entry_rotation", "exit_rotation"]]
     assert [shape["rotations"] for shape in config["pruned_shapes"]] == names
@@ -329,7 +329,7 @@ def test_reloads_exactly_with_and_without_this_package(dtype, tmp_path, monkeypa
         tmp_path / "1", trust_remote_code=True, dtype="auto"
     )
     outside.save_pretrained(tmp_path / "2")
-    save(LanguageModel(outside), tmp_path / "3")
+    save_model(LanguageModel(outside), tmp_path / "3")
     file, prompts = io.BytesIO(), random_tokens(2, 6, seed=2).ids
     torch.save(model.hf, file)
     file.seek(0)
@@ -350,7 +350,7 @@ def test_a_rotated_model_is_not_pruned_again():
     DenoiseRotator(steps=0).apply(model, random_tokens())
     for slug in ("wanda", "flap"):
         with pytest.raises(BadInput, match="its residual stream was rotated by an earlier method"):
-            get(slug)().apply(model, random_tokens())
+            get_method(slug)().apply(model, random_tokens())
 
 
 def test_refuses_what_does_not_fit():

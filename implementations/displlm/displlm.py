@@ -26,12 +26,12 @@ from implementations.harness import (
     Positive,
     Stream,
     UnitMethod,
-    course,
+    budget_loss,
     gated,
     keep_units,
     next_token_loss,
-    off_budget,
     optimise,
+    training_course,
 )
 
 # s1 to s5 of the paper, in this order; all but the channels are dimensions of the residual stream.
@@ -118,7 +118,7 @@ class DispLLM(UnitMethod):
         return {
             "open_before_the_cut": {"drawn": drawn / budget.all, "likely": likely / budget.all},
             "widths": {k: [int(n) for n in row] for k, row in zip(VECTORS, widths, strict=True)},
-            "course": course(losses, stream, self.batch),
+            "course": training_course(losses, stream, self.batch),
         }
 
     def train(
@@ -136,7 +136,7 @@ class DispLLM(UnitMethod):
                 drawn = logits.draw(self.temperature)  # [units], 0 or 1
                 gates.values = on_both_branches(drawn, budget)
                 left = budget.kept(_rows(drawn.split(budget.counts)))
-                return next_token_loss(model, ids) + self.strength * off_budget(left, target)
+                return next_token_loss(model, ids) + self.strength * budget_loss(left, target)
 
             return optimise(logits.parameters(), loss, stream, plan)
 

@@ -26,11 +26,11 @@ from implementations.harness import (
     Plan,
     Stream,
     Tokens,
+    budget_loss,
     keep_channels,
     keep_kv_groups,
     load_model,
     masked,
-    off_budget,
     perplexity,
 )
 from implementations.harness.contract.helpers import logits
@@ -291,9 +291,9 @@ def test_one_draw_serves_both_terms_at_a_steady_rate(monkeypatch):
 
     def watched(kept: Tensor, target: float) -> Tensor:
         penalised.append(kept)
-        return off_budget(kept, target)
+        return budget_loss(kept, target)
 
-    for name, fake in (("gated", gated), ("optimise", optimise), ("off_budget", watched)):
+    for name, fake in (("gated", gated), ("optimise", optimise), ("budget_loss", watched)):
         monkeypatch.setattr(displlm, name, fake)
     monkeypatch.setattr(displlm, "on_both_branches", twice)
     model = tiny_model()

@@ -27,11 +27,11 @@ from implementations.harness import (
     Ratio,
     Stream,
     WeightMethod,
-    course,
-    factored,
+    factored_layers,
     next_token_loss,
     optimise,
     sparse_solve,
+    training_course,
     walk,
 )
 
@@ -99,7 +99,7 @@ class DPruner(WeightMethod):
         found = {}
         for block in walk(model, calibration):
             grams = block.observe(Gram)
-            for role, linear, factor, silent in factored(block, grams, self.damping):
+            for role, linear, factor, silent in factored_layers(block, grams, self.damping):
                 costs: list[Tensor] = []
 
                 def choose(seen: Tensor, costs: list[Tensor] = costs) -> Tensor:
@@ -158,7 +158,7 @@ class DPruner(WeightMethod):
         ratio = float(ratios.mean())
         return scores, {
             "penalty_over_gradient": ratio,
-            "course": course(losses, stream, self.batch),
+            "course": training_course(losses, stream, self.batch),
         }
 
     def pull(self, gradient: Tensor, general: Tensor, rate: float) -> Tensor:

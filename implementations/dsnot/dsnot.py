@@ -27,7 +27,7 @@ from implementations.harness import (
     Tokens,
     WalkedBlock,
     WeightMethod,
-    factored,
+    factored_layers,
     walk,
 )
 
@@ -98,7 +98,7 @@ class DSnoT(WeightMethod):
             grams = block.observe(Gram)
             metrics = {
                 role: (linear.weight.float() / factor.diagonal()).square().masked_fill(silent, 0)
-                for role, linear, factor, silent in factored(block, grams, self.damping)
+                for role, linear, factor, silent in factored_layers(block, grams, self.damping)
             }
             return metrics, {role: gram.matrix.diagonal().sqrt() for role, gram in grams.items()}
         norms = {role: seen.norms for role, seen in block.observe(ColumnNorm).items()}

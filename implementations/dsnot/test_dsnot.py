@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from implementations.dsnot import DSnoT
-from implementations.harness import Gram, Moments, get, inverse_factor, walk
+from implementations.harness import Gram, Moments, get_method, inverse_factor, walk
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -178,7 +178,7 @@ def test_large_threshold_keeps_the_initial_mask(initial, settings):
     found, plain = tiny_model(), tiny_model()
     DSnoT(initial=initial, threshold=1e9, skip="none", **settings).apply(found, random_tokens())
     rows = {"compare": "row"} if initial == "magnitude" else {}
-    get(initial).configure(**settings, **rows).apply(plain, random_tokens())
+    get_method(initial).configure(**settings, **rows).apply(plain, random_tokens())
     for (_, _, a), (_, _, b) in zip(found.linears(), plain.linears(), strict=True):
         assert torch.equal(a.weight, b.weight)
 

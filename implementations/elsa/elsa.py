@@ -27,9 +27,9 @@ from implementations.harness import (
     Ratio,
     Tokens,
     WeightMethod,
-    course,
     next_token_loss,
     optimise,
+    training_course,
 )
 
 BETAS = (0.9, 0.95)  # of Adam
@@ -120,7 +120,7 @@ class ELSA(WeightMethod):
             w.copy_(z)
         moved = sum(int((a != b).sum()) for a, b in zip(first, last, strict=True))
         return {
-            "course": course(losses, stream, plan.batch),
+            "course": training_course(losses, stream, plan.batch),
             "distance_of_the_dense_model": far,
             "distance_after_training": near,
             "mask_moved": moved / max(sum(mask.numel() for mask in first), 1),

@@ -55,12 +55,7 @@ class FastForward(UnitMethod):
     """
 
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
-    tiny_settings: ClassVar[dict[str, Any]] = {
-        "episodes": 12,
-        "collect": 4,
-        "epochs": 2,
-        "samples": 2,
-    }
+    tiny_settings: ClassVar[dict[str, Any]] = {"episodes": 12, "collect": 4, "samples": 2}
 
     sparsity: Ratio = 0.2
     """Share of the weights in the decoder blocks' linear layers to remove."""

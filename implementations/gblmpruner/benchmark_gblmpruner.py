@@ -14,7 +14,7 @@ from rich.console import Console
 
 from implementations.gblmpruner.gblmpruner import GBLMPruner, scores
 from implementations.harness import ColumnNorm, gradient_norms, load_model, norms_on_host, walk
-from implementations.harness.data.samples import prepare
+from implementations.harness.data.samples import prepare_samples
 
 Norm = Literal["l1", "l2"]
 NORMS: tuple[Norm, ...] = ("l1", "l2")
@@ -25,7 +25,7 @@ VARIANTS: tuple[tuple[float, Norm], ...] = ((100, "l1"), (100, "l2"), (10_000, "
 def main() -> None:
     """Print the share of the removed weights that Wanda keeps, and the size of the new term."""
     model, method = load_model("smollm2-135m"), GBLMPruner()
-    calibration = prepare("quick", model).calibration
+    calibration = prepare_samples("quick", model).calibration
     gradients = {n: norms_on_host(gradient_norms(model, calibration, n)) for n in NORMS}
     counts: Counter[str] = Counter()
     terms: dict[str, list[float]] = defaultdict(list)  # medians of a layer, by role

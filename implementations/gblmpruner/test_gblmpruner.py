@@ -10,7 +10,7 @@ from torch import Tensor
 
 from implementations.gblmpruner import GBLMPruner
 from implementations.gblmpruner.gblmpruner import scores
-from implementations.harness import LanguageModel, Tokens, get
+from implementations.harness import LanguageModel, Tokens, get_method
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from tests.observation import inputs, sample_gradients
 
@@ -79,7 +79,7 @@ def test_masks_by_the_definition(norm):
 @pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}])
 def test_without_the_gradient_term_it_is_wanda(settings):
     tokens, wanda = random_tokens(4), tiny_model()
-    get("wanda").configure(**settings).apply(wanda, tokens)
+    get_method("wanda").configure(**settings).apply(wanda, tokens)
     assert same(pruned(tokens, alpha=0, **settings), masks(wanda))
     assert not same(pruned(tokens, alpha=1, **settings), masks(wanda))
 
@@ -110,7 +110,7 @@ def test_copies_of_the_samples_raise_the_gradient_term(norm, factor):
 def test_on_the_real_model_it_is_close_to_wanda_until_alpha_is_large(first_blocks):
     def pruned(slug: str, **settings) -> list[dict[str, Tensor]]:
         model = copy.deepcopy(first_blocks.dense)
-        get(slug).configure(**settings).apply(model, first_blocks.short)
+        get_method(slug).configure(**settings).apply(model, first_blocks.short)
         return masks(model)
 
     def moved(alpha: float) -> float:

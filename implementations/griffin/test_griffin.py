@@ -11,7 +11,7 @@ from torch import Tensor
 
 from implementations.griffin import Griffin
 from implementations.griffin.griffin import magnitude
-from implementations.harness import LanguageModel, Tokens, get, load_model, split_perplexity
+from implementations.harness import LanguageModel, Tokens, get_method, load_model, split_perplexity
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.measure.generation import cache_argument
 
@@ -171,10 +171,10 @@ def test_sampling_prefers_large_activations() -> None:
 @pytest.fixture(scope="module")
 def real() -> tuple[LanguageModel, Tokens]:
 
-    from implementations.harness.data.samples import prepare
+    from implementations.harness.data.samples import prepare_samples
 
     model = load_model("smollm2-135m")
-    tokens = prepare("quick", model).evaluations["ppl/wikipedia/512"]
+    tokens = prepare_samples("quick", model).evaluations["ppl/wikipedia/512"]
     return model, Tokens.from_ids(tokens.ids[:2, :320].clone())
 
 
@@ -184,6 +184,6 @@ def test_on_a_real_model_it_beats_magnitude_and_random_selection(real) -> None:
     dense = split_perplexity(model, tokens, 256).value
     found = {}
     for select in ("prompt", "magnitude", "random"):
-        with get("griffin").configure(sparsity=0.1, select=select).active(model, 256):
+        with get_method("griffin").configure(sparsity=0.1, select=select).active(model, 256):
             found[select] = split_perplexity(model, tokens, 256).value
     assert dense < found["prompt"] < min(found["magnitude"], found["random"])

@@ -73,10 +73,10 @@ from .prune.base_methods import (
     prune_by_solving as prune_by_solving,
 )
 from .prune.block_training import (
-    descend as descend,
+    gradient_step as gradient_step,
     output_error as output_error,
-    outputs as outputs,
-    run_with as run_with,
+    block_outputs as block_outputs,
+    run_with_weights as run_with_weights,
 )
 from .prune.expert_method import ExpertMethod as ExpertMethod, Routed as Routed, routed as routed
 from .prune.masked import masked as masked
@@ -98,9 +98,9 @@ from .prune.refit import (
     inverse_factor as inverse_factor,
     keep_refitted as keep_refitted,
 )
-from .prune.registry import get as get
+from .prune.registry import get_method as get_method
 from .prune.search import Candidates as Candidates, random_search as random_search
-from .prune.solvers import factored as factored, sparse_solve as sparse_solve
+from .prune.solvers import factored_layers as factored_layers, sparse_solve as sparse_solve
 from .prune.taylor import (
     gradient_norms as gradient_norms,
     norms_on_host as norms_on_host,
@@ -108,7 +108,7 @@ from .prune.taylor import (
     vector_scores as vector_scores,
 )
 from .prune.uniform_shape import (
-    cut_to as cut_to,
+    cut_to_shape as cut_to_shape,
     shape_of as shape_of,
     ShapeChoices as ShapeChoices,
     UniformShape as UniformShape,
@@ -137,9 +137,9 @@ from .train.gates import (
     gated as gated,
     gated_hidden as gated_hidden,
     Gates as Gates,
-    off_budget as off_budget,
+    budget_loss as budget_loss,
 )
-from .train.loop import course as course, optimise as optimise
+from .train.loop import training_course as training_course, optimise as optimise
 from .train.losses import (
     cross_entropy_of as cross_entropy_of,
     distillation_loss as distillation_loss,
@@ -147,7 +147,7 @@ from .train.losses import (
     next_token_loss as next_token_loss,
 )
 from .train.low_rank import (
-    adapter as adapter,
+    adapter_parameters as adapter_parameters,
     check_low_rank as check_low_rank,
     low_rank as low_rank,
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import BackwalkedBlock, BadInput, NumericsError, backwalk, get
+from implementations.harness import BackwalkedBlock, BadInput, NumericsError, backwalk, get_method
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.hywia import HyWIA
 from implementations.hywia.hywia import fuse
@@ -141,7 +141,7 @@ def test_a_kv_group_counts_with_all_its_heads():
 def test_either_view_alone_is_a_variant_of_llm_pruner(settings: dict, taylor: str):
     tokens, one, other = random_tokens(), tiny_model(blocks=3), tiny_model(blocks=3)
     outcome = HyWIA(sparsity=0.3, **settings).apply(one, tokens)
-    get("llmpruner").configure(sparsity=0.3, taylor=taylor).apply(other, tokens)
+    get_method("llmpruner").configure(sparsity=0.3, taylor=taylor).apply(other, tokens)
     pairs = zip(one.hf.parameters(), other.hf.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     fine = float(settings["fusion"] == "fine")

@@ -28,9 +28,8 @@ from implementations.harness import (
     Tokens,
     UnitMethod,
     Whole,
-    adapter,
+    adapter_parameters,
     check_low_rank,
-    course,
     cuts,
     gated,
     low_rank,
@@ -38,6 +37,7 @@ from implementations.harness import (
     optimise,
     remove_units,
     smallest,
+    training_course,
     unit_costs,
     widths_left,
 )
@@ -156,7 +156,7 @@ class LoRAPrune(UnitMethod):
                 state={"average": average, "gates": gates, "lost": lost},
             )
         remove_units(model, gates == 0)
-        return widths_left(model) | {"course": course(losses, stream, plan.batch)}
+        return widths_left(model) | {"course": training_course(losses, stream, plan.batch)}
 
     def counts(self, model: LanguageModel, scores: Sequence[Tensor], budget: float) -> Tensor:
         """Return how many units each block loses, `[blocks * kinds]`, in the order of `scores`."""
@@ -172,7 +172,7 @@ class LoRAPrune(UnitMethod):
         if self.criterion != "gradient":
             return []
         linears = [linear for block in blocks for linear in block.linears().values()]
-        weights = [adapter(linear).weight for linear in linears if linear.weight.numel()]
+        weights = [adapter_parameters(linear).weight for linear in linears if linear.weight.numel()]
         for weight in weights:
             weight.requires_grad_(True)
         return weights
@@ -206,7 +206,7 @@ class LoRAPrune(UnitMethod):
         """Score every weight of a layer with LoRA factors, fp32 `[out, in]`; formula (10)."""
         if not linear.weight.numel():  # an empty layer has neither weights nor factors
             return linear.weight
-        W, A, B, s = adapter(linear)
+        W, A, B, s = adapter_parameters(linear)
         change = (W.float() + s * (B @ A)).detach()
         if self.criterion == "lora":
             change *= estimate(A, B)

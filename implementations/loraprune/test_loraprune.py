@@ -18,7 +18,7 @@ from implementations.harness import (
     Calibration,
     LanguageModel,
     Stream,
-    adapter,
+    adapter_parameters,
     low_rank,
     next_token_loss,
     optimise,
@@ -84,12 +84,12 @@ def test_estimate_equals_the_gradient_at_full_rank():
     model, ids = tiny_model(), random_tokens(2, 12).ids
     with low_rank(model, rank=32, scale=1.0):
         for _, _, linear in model.linears():
-            W, A, _, _ = adapter(linear)
+            W, A, _, _ = adapter_parameters(linear)
             if A.shape == (32, 32):
                 A.data = torch.linalg.qr(torch.randn(32, 32)).Q
             W.requires_grad_(True)
         next_token_loss(model, ids).backward()
-        square = [adapter(x) for _, _, x in model.linears() if x.in_features == 32]
+        square = [adapter_parameters(x) for _, _, x in model.linears() if x.in_features == 32]
         assert len(square) == 2 * 6
         with torch.no_grad():
             for W, A, B, _ in square:
@@ -131,7 +131,7 @@ def test_scores_by_hand(family: str, as_code: bool, criterion: str):
         graded(model)
         block, layers = model.blocks[1], {}
         for role, linear in block.linears().items():
-            W, A, B, _ = adapter(linear)
+            W, A, B, _ = adapter_parameters(linear)
             gradient = torch.ones_like(W)
             if criterion == "lora":
                 gradient = B.grad @ A + B @ A.grad - B.grad @ A.grad
@@ -273,7 +273,7 @@ def test_large_weights_never_get_a_gradient(criterion: str, monkeypatch):
         assert all(p.requires_grad for p in with_gradient)
         seen.append(sum(p.numel() for p in with_gradient))
         for _, _, linear in model.linears():
-            weight = adapter(linear).weight
+            weight = adapter_parameters(linear).weight
             assert not weight.requires_grad
             assert weight.grad is None
         return score(self, block)
@@ -287,7 +287,7 @@ def test_the_gradient_itself_is_that_of_one_step(monkeypatch):
     model, score, seen = tiny_model(), LoRAPrune.score, []
 
     def scored(self: LoRAPrune, block: Block) -> Tensor:
-        gradient = adapter(model.blocks[0].feed_forward.up).weight.grad
+        gradient = adapter_parameters(model.blocks[0].feed_forward.up).weight.grad
         assert gradient is not None
         seen.append(gradient.clone())
         return score(self, block)
@@ -308,7 +308,7 @@ def test_gradients_of_factors_and_scored_weights_are_clipped_together(monkeypatc
         gradients = [p.grad for p in model.hf.parameters() if p.grad is not None]
         norms.append(float(nn.utils.get_total_norm(gradients)))
         with_gradient = [
-            all(adapter(x).weight.grad is not None for x in block.linears().values())
+            all(adapter_parameters(x).weight.grad is not None for x in block.linears().values())
             for block in model.blocks
         ]
         assert with_gradient == [True, True, False]  # the last block loses nothing
@@ -359,7 +359,7 @@ def test_on_real_blocks_estimates_select_similar_channels_as_gradients(first_blo
     model, lowest = copy.deepcopy(first_blocks.dense), {}
     with seeded(0), low_rank(model):
         for _, _, linear in model.linears():
-            adapter(linear).weight.requires_grad_(True)
+            adapter_parameters(linear).weight.requires_grad_(True)
         next_token_loss(model, first_blocks.short.training.windows.ids[:4]).backward()
         with torch.no_grad():
             for criterion in ("lora", "gradient", "magnitude"):

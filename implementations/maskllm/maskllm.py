@@ -32,10 +32,10 @@ from implementations.harness import (
     Stream,
     Tokens,
     WeightMethod,
-    course,
     next_token_loss,
     optimise,
     smallest,
+    training_course,
     unit_costs,
 )
 from implementations.maskllm.masks import all_masks, one_shot, under
@@ -153,7 +153,7 @@ class MaskLLM(WeightMethod):
             moved += int((keep != priors.get(linear, keep)).sum())
             learned += keep.numel()
         return {
-            "course": course(losses, calibration.training, self.batch),
+            "course": training_course(losses, calibration.training, self.batch),
             "differs_from_prior": moved / max(learned, 1),
         }
 

@@ -17,7 +17,7 @@ from implementations.harness import (
     Gram,
     LanguageModel,
     Tokens,
-    factored,
+    factored_layers,
     sparse_solve,
     walk,
 )
@@ -52,7 +52,7 @@ def one_shot(
                 linear.weight.masked_fill_(lowest(scores), 0)
     elif method == "sparsegpt":
         for block in walk(pruned, calibration):
-            for _, linear, factor, silent in factored(block, block.observe(Gram), DAMPING):
+            for _, linear, factor, silent in factored_layers(block, block.observe(Gram), DAMPING):
                 solved = sparse_solve(linear.weight, factor, silent, lowest, 32 * group, group)
                 linear.weight.copy_(solved)
     layers = [linear for _, _, linear in model.linears()]

@@ -18,7 +18,7 @@ from implementations.harness import (
     LanguageModel,
     Stream,
     Tokens,
-    get,
+    get_method,
     next_token_loss,
 )
 from implementations.harness.contract.helpers import fingerprint, logits, same
@@ -125,7 +125,7 @@ def test_priors_are_the_masks_of_the_methods(prior: str, pattern: str):
     model, theirs = tiny_model(), tiny_model()
     before, method = fingerprint(model), small(pattern=pattern, prior=prior)
     found = one_shot(model, TEXT, prior, method.lowest, method.grouped)
-    get(prior).configure(pattern=pattern).apply(theirs, random_tokens())
+    get_method(prior).configure(pattern=pattern).apply(theirs, random_tokens())
     assert list(found) == [linear for _, _, linear in model.linears()]
     assert all(
         torch.equal(~keep, removed)
@@ -138,7 +138,7 @@ def test_priors_are_the_masks_of_the_methods(prior: str, pattern: str):
 def test_a_strong_prior_is_the_one_shot_method(prior: str):
     mine, theirs = tiny_model(), tiny_model()
     outcome = small(prior=prior, strength=1e3, learning_rate=1e-9).apply(mine, TEXT)
-    get(prior).configure(pattern="2:4").apply(theirs, random_tokens())
+    get_method(prior).configure(pattern="2:4").apply(theirs, random_tokens())
     assert same(fingerprint(mine), fingerprint(theirs))
     assert outcome.details["differs_from_prior"] == 0
 
@@ -147,7 +147,7 @@ def test_a_strong_prior_is_the_one_shot_method(prior: str):
 def test_skipped_layers_keep_the_mask_of_the_prior(skip: str):
     model, theirs = tiny_model(), tiny_model()
     outcome = small(prior="wanda", skip=skip, strength=0.0).apply(model, TEXT)
-    get("wanda").configure(pattern="2:4").apply(theirs, random_tokens())
+    get_method("wanda").configure(pattern="2:4").apply(theirs, random_tokens())
     differing = learned = 0
     for (_, role, _), mine, wanda in zip(model.linears(), zeros(model), zeros(theirs), strict=True):
         if role in PARTS[skip]:
@@ -215,7 +215,7 @@ def test_the_reward_alone_leads_to_magnitude(monkeypatch):
     model, theirs = tiny_model(blocks=1), tiny_model(blocks=1)
     settings = {"steps": 300, "batch": 1, "prior": "none", "reward": 10.0}
     outcome = small(**settings).apply(model, TEXT)
-    get("magnitude").configure(pattern="2:4").apply(theirs)
+    get_method("magnitude").configure(pattern="2:4").apply(theirs)
     mine, best = (
         sum(float(linear.weight.square().sum()) for _, _, linear in each.linears())
         for each in (model, theirs)
@@ -334,6 +334,6 @@ def test_on_real_blocks_learned_masks_beat_wandas(first_blocks):
     settings = {"prior": "wanda", "skip": "feed-forward", "learning_rate": 2e-2}
     MaskLLM(steps=16, batch=1, **settings).apply(model, text)
     wanda = copy.deepcopy(first_blocks.dense)
-    get("wanda").configure(pattern="2:4").apply(wanda, text)
+    get_method("wanda").configure(pattern="2:4").apply(wanda, text)
     losses = [float(next_token_loss(each, windows.ids)) for each in (model, wanda)]
     assert losses[0] < losses[1]

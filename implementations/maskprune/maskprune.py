@@ -29,7 +29,6 @@ from implementations.harness import (
     Tokens,
     UnitMethod,
     check_low_rank,
-    course,
     distillation_loss,
     gated,
     logits_of,
@@ -37,6 +36,7 @@ from implementations.harness import (
     optimise,
     remove_units,
     smallest,
+    training_course,
     unit_costs,
 )
 from implementations.maskprune.masks import HELD, bottom, by_order, dense, fold, marginal, press
@@ -124,7 +124,7 @@ class MaskPrune(UnitMethod):
             **left,
             "shares_learned": dict(zip(self.kinds, problem.shares.tolist(), strict=True)),
             "multiplier_of_the_budget": float(problem.budget),
-            "course": course(losses, stream, self.batch),
+            "course": training_course(losses, stream, self.batch),
         }
 
     @contextmanager

@@ -15,7 +15,7 @@ from implementations.harness import (
     LanguageModel,
     Stream,
     Tokens,
-    adapter,
+    adapter_parameters,
     distillation_loss,
     gated,
     keep_channels,
@@ -25,7 +25,7 @@ from implementations.harness import (
 )
 from implementations.harness.contract.helpers import calibration_for, logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.units import count_weights
 from implementations.maskprune import MaskPrune, maskprune
 from implementations.maskprune.maskprune import MinMax
@@ -191,7 +191,7 @@ def test_training_distils_from_the_dense_model(factors, monkeypatch):
         assert trained == {id(p) for params in others for p in params}
         assert bool(others) == factors
         if factors:
-            assert adapter(model.blocks[0].attention.q).scale == 0.5
+            assert adapter_parameters(model.blocks[0].attention.q).scale == 0.5
         torch.manual_seed(0)
         masks.copy_(torch.rand(len(masks)) + 0.5)
         masks[torch.rand(len(masks)) < 0.5] *= -1
@@ -233,7 +233,7 @@ def test_merges_masks_into_the_following_layers(family: str):
 def test_result_loads_as_a_stock_model(tmp_path: Path):
     model = tiny_model(blocks=3)
     small(sparsity=0.4).apply(model, calibration_for(MaskPrune))
-    save(model, tmp_path / "pruned")
+    save_model(model, tmp_path / "pruned")
     stock = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned")
     assert type(stock).__module__.startswith("transformers.")
     assert torch.equal(logits(LanguageModel(stock)), logits(model))

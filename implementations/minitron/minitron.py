@@ -26,7 +26,7 @@ from implementations.harness import (
     Tokens,
     UniformShape,
     UnitMethod,
-    cut_to,
+    cut_to_shape,
     gated_hidden,
     perplexity,
     remove_blocks,
@@ -98,7 +98,7 @@ class Minitron(UnitMethod):
             tried = [self.loss(model, calibration, scores.kept(shape)) for shape in candidates]
         best = candidates[tried.index(min(tried)) if tried else 0]
         kept = scores.kept(best)
-        cut_to(model, kept.hidden, list(kept.heads), list(kept.channels))
+        cut_to_shape(model, kept.hidden, list(kept.heads), list(kept.channels))
         return {
             "shape": best.summary,
             "shapes": [one.summary for one in candidates],

@@ -90,7 +90,7 @@ def test_one_set_of_hidden_dimensions_for_the_whole_model():
     expected = smallest(-importance(model, tokens).hidden, 24)
     dense = copy.deepcopy(model)
     kept = importance(model, tokens).kept(replace(shape_of(model), hidden=24))
-    minitron.cut_to(model, kept.hidden, list(kept.heads), list(kept.channels))
+    minitron.cut_to_shape(model, kept.hidden, list(kept.heads), list(kept.channels))
     for block, before in zip(model.blocks, dense.blocks, strict=True):
         assert torch.equal(block.attention.o.weight, before.attention.o.weight[expected])
         assert torch.equal(block.feed_forward.up.weight, before.feed_forward.up.weight[:, expected])
@@ -173,7 +173,7 @@ def test_the_candidate_with_the_lowest_perplexity_is_cut_out():
     assert perplexity(model, tokens).value == pytest.approx(min(tried), rel=1e-4)
     for shape, value in zip(candidates, tried, strict=True):
         other, kept = copy.deepcopy(dense), scores.kept(shape)
-        minitron.cut_to(other, kept.hidden, list(kept.heads), list(kept.channels))
+        minitron.cut_to_shape(other, kept.hidden, list(kept.heads), list(kept.channels))
         assert perplexity(other, tokens).value == pytest.approx(value, rel=1e-4)
 
 
@@ -237,7 +237,7 @@ def test_on_real_blocks_active_units_beat_random_ones(first_blocks):
 
     def apart(chosen: Scores, shape: UniformShape) -> float:
         narrow, kept = copy.deepcopy(model), chosen.kept(shape)
-        minitron.cut_to(narrow, kept.hidden, list(kept.heads), list(kept.channels))
+        minitron.cut_to_shape(narrow, kept.hidden, list(kept.heads), list(kept.channels))
         return first_blocks.divergence(narrow)
 
     assert apart(scores, full) < apart(random, full) / 2

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from implementations.harness import ColumnNorm, get, walk
+from implementations.harness import ColumnNorm, get_method, walk
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.owl import OWL
 from implementations.owl.owl import layer_shares, outlier_percentage
@@ -71,7 +71,7 @@ def test_meets_the_sparsity_exactly(base):
 def test_without_spread_it_is_the_base_method(base):
     mine, theirs = tiny_model(), tiny_model()
     OWL(sparsity=0.5, base=base, spread=0).apply(mine, random_tokens())
-    get(base).configure(sparsity=0.5).apply(theirs, random_tokens())
+    get_method(base).configure(sparsity=0.5).apply(theirs, random_tokens())
     for (_, _, a), (_, _, b) in zip(mine.linears(), theirs.linears(), strict=True):
         assert torch.equal(a.weight, b.weight)
 

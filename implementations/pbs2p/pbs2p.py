@@ -27,7 +27,7 @@ from implementations.harness import (
     Whole,
     cosine_distance,
     damped_inverse,
-    factored,
+    factored_layers,
     smallest,
     unit_costs,
     walk,
@@ -114,7 +114,7 @@ class PBS2P(WeightMethod):
         """Binarise all blocks, keeping `kept [blocks]` of every group; return bits per weight."""
         for walked in walk(model, calibration):
             grams, keep = walked.observe(Gram), kept[walked.index]
-            for role, linear, factor, _ in factored(walked, grams, self.damping):
+            for role, linear, factor, _ in factored_layers(walked, grams, self.damping):
                 linear.weight.copy_(self.solve(linear.weight, grams[role].matrix, factor, keep))
         stored = weights = 0.0
         for block, keep in zip(model.blocks, kept, strict=True):

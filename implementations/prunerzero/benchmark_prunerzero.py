@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from implementations.harness import ColumnNorm, gradient_norms, load_model, norms_on_host, walk
-from implementations.harness.data.samples import prepare
+from implementations.harness.data.samples import prepare_samples
 from implementations.prunerzero.formula import parse_formula
 from implementations.prunerzero.prunerzero import RELEASED, PrunerZero
 
@@ -30,7 +30,7 @@ VARIANTS: dict[str, tuple[str, Norm]] = {
 def main() -> None:
     """Print the share of the weights removed by the released formula that others keep."""
     model, method = load_model("smollm2-135m"), PrunerZero()
-    calibration = prepare("quick", model).calibration
+    calibration = prepare_samples("quick", model).calibration
     gradients = {n: norms_on_host(gradient_norms(model, calibration, n)) for n in NORMS}
     counts: Counter[str] = Counter()
     for block in walk(model, calibration, edits=False):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import BadInput, NumericsError, get, keep_kv_groups
+from implementations.harness import BadInput, NumericsError, get_method, keep_kv_groups
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.prunerzero import PrunerZero
 from implementations.prunerzero import prunerzero as module
@@ -207,7 +207,7 @@ def test_norms_differ():
 def test_formulas_of_other_methods(formula, slug, options, settings):
     tokens, ours, theirs = random_tokens(4), tiny_model(blocks=3), tiny_model(blocks=3)
     PrunerZero(formula=formula, norm="l1", **settings).apply(ours, tokens)
-    get(slug).configure(**options, **settings).apply(theirs, tokens)
+    get_method(slug).configure(**options, **settings).apply(theirs, tokens)
     assert same(ours, theirs)
 
 
@@ -232,7 +232,7 @@ def test_parts_that_were_removed_before_are_skipped():
 def test_on_the_real_model_it_beats_magnitude(first_blocks, settings):
     def error(slug: str) -> float:
         model = copy.deepcopy(first_blocks.dense)
-        get(slug).configure(**settings).apply(model, first_blocks.short)
+        get_method(slug).configure(**settings).apply(model, first_blocks.short)
         return float((first_blocks.run(model) - first_blocks.outputs).square().sum())
 
     assert error("prunerzero") < error("magnitude")

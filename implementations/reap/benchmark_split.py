@@ -18,7 +18,7 @@ from rich.table import Table
 from implementations.harness import (
     LanguageModel,
     Tokens,
-    get,
+    get_method,
     keep_experts,
     load_model,
     perplexity,
@@ -26,7 +26,7 @@ from implementations.harness import (
 )
 from implementations.harness.contract.split_mixture import split
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.data.samples import prepare
+from implementations.harness.data.samples import prepare_samples
 from implementations.reap.reap import REAP, SCORES
 
 SEEDS = 3
@@ -62,7 +62,7 @@ def main() -> None:
     if small:
         calibration, text = random_tokens(), random_tokens(seed=1)
     else:
-        samples = prepare("quick", dense)
+        samples = prepare_samples("quick", dense)
         calibration = samples.calibration
         text = Tokens.from_ids(samples.evaluations["ppl/wikipedia/512"].ids[:WINDOWS].clone())
     mixture = split(dense, calibration)
@@ -76,7 +76,7 @@ def main() -> None:
     measure("nothing", mixture)
     for name, (slug, settings) in VARIANTS.items():
         model = copy.deepcopy(mixture)
-        get(slug).configure(sparsity=share, **settings).apply(model, calibration)
+        get_method(slug).configure(sparsity=share, **settings).apply(model, calibration)
         measure(name, model)
     values = []
     for seed in range(SEEDS):

@@ -16,7 +16,7 @@ from implementations.harness import (
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.split_mixture import split
 from implementations.harness.contract.tiny import MIXTURE_TYPES, random_tokens, tiny_model
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.prune.expert_method import Routed
 from implementations.reap import REAP
 from implementations.reap.benchmark_split import remove_at_random
@@ -222,7 +222,7 @@ def test_refuses_dense_models_and_uneven_blocks():
 def test_saved_model_is_a_stock_checkpoint_with_fewer_experts(tmp_path):
     model = tiny_model("olmoe")
     losing(model, 2).apply(model, random_tokens())
-    save(model, tmp_path / "pruned")
+    save_model(model, tmp_path / "pruned")
     again = load_model(tmp_path / "pruned", tokenizer=False)
     assert again.config.num_experts == 6
     assert not (tmp_path / "pruned" / "modeling_pruned.py").exists()

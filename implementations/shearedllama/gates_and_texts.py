@@ -19,7 +19,7 @@ from implementations.harness import (
     LanguageModel,
     Stream,
     UniformShape,
-    cut_to,
+    cut_to_shape,
     gated,
     gated_hidden,
     multiply_gain,
@@ -94,7 +94,7 @@ def cut(model: LanguageModel, gates: dict[str, Tensor]) -> None:
     layers = gates["blocks"] > 0
     remove_blocks(model, ~layers)
     heads, channels = (gates[kind][layers] > 0 for kind in ("query-heads", "channels"))
-    cut_to(model, gates["hidden"] > 0, list(heads), list(channels))
+    cut_to_shape(model, gates["hidden"] > 0, list(heads), list(channels))
 
 
 class Mixture:

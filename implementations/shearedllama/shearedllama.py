@@ -30,10 +30,10 @@ from implementations.harness import (
     UniformShape,
     UnitMethod,
     Whole,
-    course,
     next_token_loss,
     optimise,
     shape_of,
+    training_course,
 )
 from implementations.shearedllama.gates_and_texts import (
     AllGates,
@@ -141,7 +141,7 @@ class ShearedLlama(UnitMethod):
             "closed_before_rounding": closed,
             "closed_in_the_target": training.targets,
             "general_text": float(training.mixture.shares[0]),
-            "course": course(losses, training.mixture.streams[0], self.batch),
+            "course": training_course(losses, training.mixture.streams[0], self.batch),
         }
 
 

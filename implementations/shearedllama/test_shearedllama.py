@@ -25,7 +25,7 @@ from implementations.harness import (
 )
 from implementations.harness.contract.helpers import calibration_for, fingerprint, logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.units import total_weights
 from implementations.shearedllama import ShearedLlama, shearedllama
 from implementations.shearedllama.gates_and_texts import (
@@ -291,7 +291,7 @@ def test_weights_change_and_gates_do_not_reach_the_model(tmp_path):
     assert before.keys() == after.keys()
     q = "0.self_attn.q_proj.weight"  # no gate is folded into it
     assert float((after[q] - before[q]).abs().mean()) > 1e-3
-    save(model, tmp_path / "sheared")
+    save_model(model, tmp_path / "sheared")
     stock = AutoModelForCausalLM.from_pretrained(tmp_path / "sheared", trust_remote_code=False)
     assert {name for name, _ in stock.named_parameters()} == {
         name for name, _ in model.hf.named_parameters()

@@ -15,7 +15,7 @@ from implementations.harness import (
     LanguageModel,
     NumericsError,
     Tokens,
-    get,
+    get_method,
     walk,
 )
 from implementations.harness.contract.helpers import logits
@@ -223,7 +223,7 @@ def test_a_sliced_model_is_not_pruned_again(slug: str):
     model = tiny_model()
     SliceGPT(sparsity=0.3).apply(model, random_tokens())
     with pytest.raises(BadInput, match="prune the dense model"):
-        get(slug).configure().apply(model, random_tokens())
+        get_method(slug).configure().apply(model, random_tokens())
 
 
 def test_a_multiple_wider_than_the_model_leaves_nothing_to_remove():

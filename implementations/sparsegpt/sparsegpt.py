@@ -21,7 +21,7 @@ from implementations.harness import (
     Ratio,
     Tokens,
     WeightMethod,
-    factored,
+    factored_layers,
     sparse_solve,
     walk,
 )
@@ -57,7 +57,7 @@ class SparseGPT(WeightMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for block in walk(model, calibration):
             grams = block.observe(Gram)  # H = X X^T, once per distinct input
-            for _, linear, factor, silent in factored(block, grams, self.damping):
+            for _, linear, factor, silent in factored_layers(block, grams, self.damping):
                 linear.weight.copy_(self.solve(linear.weight, factor, silent))
 
     def algorithm_1(self, weight: Tensor, factor: Tensor, silent: Tensor) -> Tensor:

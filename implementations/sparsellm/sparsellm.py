@@ -26,7 +26,7 @@ from implementations.harness import (
     WeightMethod,
     Whole,
     damped_factor,
-    factored,
+    factored_layers,
     inverse_factor,
     sparse_solve,
     walk,
@@ -105,7 +105,7 @@ class SparseLLM(WeightMethod):
         with block.watching(Inputs, "up", "down") as seen:
             grams = block.observe(Gram)  # of the dense block
         mlp = MLP(block, seen["up"].batches, seen["down"].batches)
-        for _, layer, factor, silent in factored(block, grams, self.damping):
+        for _, layer, factor, silent in factored_layers(block, grams, self.damping):
             layer.weight.copy_(self.solve(layer.weight, factor, silent))
         return mlp
 

@@ -13,7 +13,7 @@ from implementations.harness import (
     BadInput,
     LanguageModel,
     Tokens,
-    get,
+    get_method,
     inverse_factor,
     remove_blocks,
     sparse_solve,
@@ -126,7 +126,7 @@ def test_the_first_round_is_sparsegpt_and_later_ones_leave_the_attention(family)
     models = {}
     for slug, settings in (("sparsegpt", {}), ("sparsellm", {"rounds": 1}), ("sparsellm", {})):
         models[slug, *settings] = copy.deepcopy(dense)
-        get(slug)(sparsity=0.6, **settings).apply(models[slug, *settings], tokens)
+        get_method(slug)(sparsity=0.6, **settings).apply(models[slug, *settings], tokens)
     for role, linear in models["sparsegpt",].blocks[0].linears().items():
         first, last = (
             models[key].blocks[0].linears()[role].weight

@@ -10,7 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import LanguageModel, Tokens, WalkedBlock, get, outputs, walk
+from implementations.harness import (
+    LanguageModel,
+    Tokens,
+    WalkedBlock,
+    block_outputs,
+    get_method,
+    walk,
+)
 from implementations.harness.contract.helpers import fingerprint, same
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.wandapp import WandaPP
@@ -81,7 +88,7 @@ def test_gradients_are_those_of_each_windows_output_norm():
     G = regional_gradients(block, own(block), range(6))["down"]
     inputs: list[Tensor] = []
     handle = block.linears()["down"].register_forward_pre_hook(lambda _, x: inputs.append(x[0][0]))
-    Y = [y[0] for y in outputs(block)]
+    Y = [y[0] for y in block_outputs(block)]
     handle.remove()
     each = torch.stack([y.T @ x / y.norm() for x, y in zip(inputs, Y, strict=True)])
     torch.testing.assert_close(G, each.square().mean(dim=0).sqrt())
@@ -104,7 +111,7 @@ def test_a_block_without_output_has_no_gradients():
 @pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
 def test_without_gradients_and_training_it_is_wanda(settings: dict[str, Any]):
     dense, wanda = tiny_model(), tiny_model()
-    get("wanda").configure(**settings).apply(wanda, CALIBRATION)
+    get_method("wanda").configure(**settings).apply(wanda, CALIBRATION)
     model, details = pruned(dense, alpha=0, rounds=0, **settings)
     assert same(fingerprint(model), fingerprint(wanda))
     assert details["error_before"] == details["error_after"]
@@ -188,10 +195,10 @@ def test_every_step_is_one_window_towards_the_dense_block_on_the_same_inputs(
     half, _ = pruned(dense, rounds=0)
     half.layers[1].load_state_dict(dense.layers[1].state_dict())
     block = list(walk(half, replace(CALIBRATION, batch_size=1)))[1]
-    targets = outputs(block)
+    targets = block_outputs(block)
     stepped: list[Tensor] = []
     monkeypatch.setattr(
-        "implementations.wandapp.wandapp.descend",
+        "implementations.wandapp.wandapp.gradient_step",
         lambda _, loss, where: stepped.append(loss.detach()) if where == "block 1" else None,
     )
     method = WandaPP(rounds=1)
@@ -201,7 +208,7 @@ def test_every_step_is_one_window_towards_the_dense_block_on_the_same_inputs(
     once = method.masked(own(block), G, window_norms(block, {}, range(6)))
     for role, layer in layers.items():
         layer.weight.copy_(once[role])
-    errors = [(y - t).square().sum() for y, t in zip(outputs(block), targets, strict=True)]
+    errors = [(y - t).square().sum() for y, t in zip(block_outputs(block), targets, strict=True)]
     torch.testing.assert_close(torch.stack(stepped).sort()[0], torch.stack(errors).sort()[0])
 
 

@@ -26,10 +26,10 @@ from implementations.harness import (
     WalkedBlock,
     WeightMethod,
     Whole,
-    descend,
+    block_outputs,
+    gradient_step,
     output_error,
-    outputs,
-    run_with,
+    run_with_weights,
     walk,
 )
 
@@ -73,7 +73,9 @@ class WandaPP(WeightMethod):
         everything = range(len(calibration.ids))
         for block in walk(model, samples, resumes=False):
             layers = block.linears()
-            targets = outputs(block)  # of the original block, on the inputs of the pruned model
+            targets = block_outputs(
+                block
+            )  # of the original block, on the inputs of the pruned model
             weights = {  # fp32, because steps of 1e-6 vanish in bf16
                 role: layer.weight.to(torch.float32, copy=True).requires_grad_()
                 for role, layer in layers.items()
@@ -103,9 +105,9 @@ class WandaPP(WeightMethod):
                 weights[role].copy_(pruned)
             for i in drawn:
                 with torch.enable_grad():
-                    y = run_with(block, i, weights).float()
+                    y = run_with_weights(block, i, weights).float()
                     error = (y - targets[i].to(y.device)).square().sum()
-                    descend(optimiser, error, f"block {block.index}")
+                    gradient_step(optimiser, error, f"block {block.index}")
 
     def masked(self, weights: ByRole, G: ByRole, norms: ByRole) -> dict[str, Tensor]:
         """Return the weights `[out, in]` by role, with those of the lowest scores zeroed."""
@@ -131,7 +133,7 @@ def regional_gradients(
     squares = {role: torch.zeros_like(weight) for role, weight in weights.items()}
     for i in windows:
         with torch.enable_grad():
-            norm = torch.linalg.vector_norm(run_with(block, i, weights).float())  # L_n
+            norm = torch.linalg.vector_norm(run_with_weights(block, i, weights).float())  # L_n
         gradients = torch.autograd.grad(norm, list(weights.values()), materialize_grads=True)
         for role, gradient in zip(squares, gradients, strict=True):
             squares[role] += gradient.square()
@@ -142,7 +144,7 @@ def window_norms(block: WalkedBlock, weights: ByRole, windows: Sequence[int]) ->
     """Return the norms of each layer's inputs, by role: `[in]`, root mean square over windows."""
     with block.watching(ColumnNorm) as seen, torch.no_grad():
         for i in windows:
-            run_with(block, i, weights)
+            run_with_weights(block, i, weights)
     return {role: each.norms / len(windows) ** 0.5 for role, each in seen.items()}
 
 

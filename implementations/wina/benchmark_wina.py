@@ -15,7 +15,7 @@ import torch
 
 from implementations.harness import LanguageModel, Tokens, load_model, split_perplexity
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.data.samples import prepare
+from implementations.harness.data.samples import prepare_samples
 from implementations.wina.wina import WINA
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -57,7 +57,9 @@ def main() -> None:
     for name, settings in WAYS.items():
         model = tiny_model() if small else load_model("smollm2-135m")
         text = (
-            random_tokens(2) if small else prepare("quick", model).evaluations["ppl/wikipedia/512"]
+            random_tokens(2)
+            if small
+            else prepare_samples("quick", model).evaluations["ppl/wikipedia/512"]
         )
         text = Tokens.from_ids(text.ids[:2].clone())
         method = WINA(allocation="uniform", **settings)

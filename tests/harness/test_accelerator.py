@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from implementations.harness import (
     LanguageModel,
-    get,
+    get_method,
     keep_units,
     methods,
     perplexity,
@@ -40,7 +40,7 @@ from implementations.harness.measure.memory import peak_memory
 from implementations.harness.model import execution
 from implementations.harness.model.checkpoint import load_checkpoint
 from implementations.harness.model.execution import on_device_read_only, seeded
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.units import Kind, count_weights, total_weights, weights_of
 from implementations.harness.prune.method import Method
 from implementations.harness.prune.walk import Gram
@@ -49,8 +49,8 @@ from implementations.harness.train.recovery import recover
 
 pytestmark = pytest.mark.gpu
 
-ACTING = [slug for slug in methods() if get(slug).capabilities.when == "input-dependent"]
-TRAINED = [slug for slug in methods() if get(slug).capabilities.trains]
+ACTING = [slug for slug in methods() if get_method(slug).capabilities.when == "input-dependent"]
+TRAINED = [slug for slug in methods() if get_method(slug).capabilities.trains]
 CALCULATED = [slug for slug in methods() if slug not in (*ACTING, *TRAINED)]
 
 DEVICE_DEPENDENT = ["minillm"]  # draws random directions on the device of the weights
@@ -88,12 +88,12 @@ def prune_half(method: type[Method], model: LanguageModel) -> float:
 @pytest.mark.parametrize("slug", [s for s in CALCULATED if s not in DEVICE_DEPENDENT])
 def test_weights_equal_those_of_the_cpu(slug: str, block_by_block: bool) -> None:
     blocks = 2 if slug == "alps" else 4  # its iterations amplify rounding until another mask wins
-    family = first_family(get(slug))
+    family = first_family(get_method(slug))
     here, there = (tiny_model(family, blocks=blocks) for _ in range(2))
     there = on_accelerator(there, block_by_block)
     before = places(there)
     for model in (here, there):
-        prune_half(get(slug), model)
+        prune_half(get_method(slug), model)
     assert places(there) == before
     assert count_weights(here) == count_weights(there)
     for block, other in zip(here.blocks, there.blocks, strict=True):
@@ -109,7 +109,7 @@ def test_weights_equal_those_of_the_cpu(slug: str, block_by_block: bool) -> None
 @each_way
 @pytest.mark.parametrize("slug", CALCULATED)
 def test_bf16_models_meet_the_sparsity(slug: str, block_by_block: bool) -> None:
-    method = get(slug)
+    method = get_method(slug)
     dense = tiny_model(first_family(method), blocks=4, dtype=torch.bfloat16)
     model = on_accelerator(dense, block_by_block)
     assert prune_half(method, model) < 0.13  # half of the largest unit, one block of four
@@ -124,7 +124,7 @@ def test_training_prunes_on_the_accelerator(slug: str) -> None:
     model = on_accelerator(tiny_model("llama", blocks=4))
     drawn = torch.get_device_module(device()).get_rng_state(device())
     before = state(model)
-    assert prune_half(get(slug), model) < 0.02
+    assert prune_half(get_method(slug), model) < 0.02
     assert state(model) == before
     assert torch.equal(torch.get_device_module(device()).get_rng_state(device()), drawn)
     assert places(model) == {device().type}
@@ -135,10 +135,10 @@ def test_training_prunes_on_the_accelerator(slug: str) -> None:
 
 @pytest.mark.parametrize("slug", ACTING)
 def test_acting_methods_equal_the_cpu(slug: str) -> None:
-    ids, method = random_tokens(2, 16).ids, configured(get(slug), sparsity=0.2)
+    ids, method = random_tokens(2, 16).ids, configured(get_method(slug), sparsity=0.2)
     written = []
     for model in (tiny_model("llama"), on_accelerator(tiny_model("llama"))):
-        method.apply(model, calibration_for(get(slug)))
+        method.apply(model, calibration_for(get_method(slug)))
         with method.active(model, 16):
             written.append(torch.cat([tokens.cpu() for tokens in greedy(model, ids, 8)]))
     assert torch.equal(*written)
@@ -149,7 +149,7 @@ def test_recovery_trains_on_the_accelerator(how: str) -> None:
     if how == "lora":
         pytest.importorskip("peft")
     model = on_accelerator(tiny_model("llama"))
-    get("wanda")(sparsity=0.5).apply(model, random_tokens())
+    get_method("wanda")(sparsity=0.5).apply(model, random_tokens())
     zeros = [linear.weight == 0 for _, _, linear in model.linears()]
     stream = Stream(random_tokens(4, 64))
     asked = Recovery.by(how, 10 * 64).model_copy(update={"rate": 1e-3, "step": 64})
@@ -164,8 +164,8 @@ def test_recovery_trains_on_the_accelerator(how: str) -> None:
 
 def test_saved_models_are_loaded_to_the_accelerator(tmp_path: Path) -> None:
     model = on_accelerator(tiny_model("llama"))
-    prune_half(get("flap"), model)
-    save(model, tmp_path / "pruned")
+    prune_half(get_method("flap"), model)
+    save_model(model, tmp_path / "pruned")
     again = load_checkpoint(tmp_path / "pruned", device=device())
     assert again.get_output_embeddings().weight is again.get_input_embeddings().weight
     ids = random_tokens(2, 16).ids.to(device())
@@ -267,7 +267,7 @@ def test_tensors_left_on_the_host_are_an_error(
     model = on_accelerator(tiny_model("llama"), block_by_block=True)
 
     def work() -> None:
-        get("sparsegpt")(sparsity=0.5).apply(model, random_tokens())
+        get_method("sparsegpt")(sparsity=0.5).apply(model, random_tokens())
         perplexity(model, random_tokens())
 
     work()

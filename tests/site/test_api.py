@@ -59,7 +59,7 @@ def test_lists_every_clause_of_the_contract(page: str, repository: Path) -> None
 
 
 def methods() -> list[type[implementations.harness.Method]]:
-    return [implementations.harness.get(slug) for slug in implementations.harness.methods()]
+    return [implementations.harness.get_method(slug) for slug in implementations.harness.methods()]
 
 
 def test_pages_of_methods_link_to_the_contract(repository: Path) -> None:
@@ -110,7 +110,7 @@ def test_reads_sources_without_running_them(tmp_path: Path) -> None:
 
 def test_parameters_match_the_fields_of_each_method(repository: Path) -> None:
     for slug, method in read(repository).methods.items():
-        fields = implementations.harness.get(slug).model_fields
+        fields = implementations.harness.get_method(slug).model_fields
         assert [one.name for one in method.source.parameters] == list(fields)
         for one, field in zip(method.source.parameters, fields.values(), strict=True):
             assert one.meaning == " ".join((field.description or "").split())

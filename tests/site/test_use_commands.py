@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from implementations.harness.cli.commands import app
 from implementations.harness.contract.tiny import tiny_model
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.results.store import load_records
 from tests.conftest import WORDS, byte_tokenizer
@@ -81,7 +81,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = byte_tokenizer([("e", "r")])  # llama.cpp needs a merge
     model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=1024)
-    save(LanguageModel(model.hf, tokenizer), folder / "my-model")
+    save_model(LanguageModel(model.hf, tokenizer), folder / "my-model")
     for name, words in (("calibration", WORDS), ("held-out", WORDS[::-1])):
         (folder / f"{name}.txt").write_text(" ".join(words * 100))
     (folder / "mine.yaml").write_text(named("yaml", "mine.yaml"))

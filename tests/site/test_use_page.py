@@ -16,11 +16,11 @@ import typer
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
-from implementations.harness import get, methods
+from implementations.harness import get_method, methods
 from implementations.harness.cli.commands import app
 from implementations.harness.contract import helpers
 from implementations.harness.contract.tiny import tiny_model
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.results.protocol import PROTOCOLS
 from tools.site import options, usage
 from tools.site.atlas import Atlas, read
@@ -120,7 +120,7 @@ MAY = {"plain": {False}, "alike": {False, True}, "code": {True}}
 
 @pytest.mark.parametrize("slug", methods())
 def test_saved_models_load_as_the_page_says(slug: str, tmp_path: Path) -> None:
-    method = get(slug)
+    method = get_method(slug)
     said = usage.reloading(ATLAS.methods[slug], ATLAS.papers[slug])
     assert (said == "nothing") == (method.capabilities.when == "input-dependent")
     if said == "nothing":
@@ -128,7 +128,7 @@ def test_saved_models_load_as_the_page_says(slug: str, tmp_path: Path) -> None:
     model = tiny_model(helpers.first_family(method), blocks=4)
     (share,) = helpers.shares(method, model, 0.5)
     helpers.apply(method, model, sparsity=share)
-    save(model, tmp_path / "pruned")
+    save_model(model, tmp_path / "pruned")
     own = (tmp_path / "pruned" / "modeling_pruned.py").exists()
     assert own in MAY[said]
     shapes = json.loads((tmp_path / "pruned" / "config.json").read_text()).get("pruned_shapes", ())
@@ -144,7 +144,7 @@ def test_saved_models_load_as_the_page_says(slug: str, tmp_path: Path) -> None:
 
 
 def test_training_methods_are_listed_for_models_larger_than_the_gpu() -> None:
-    trains = {slug for slug in methods() if get(slug).capabilities.trains}
+    trains = {slug for slug in methods() if get_method(slug).capabilities.trains}
     assert set(usage.training(ATLAS)) == trains
 
 
@@ -160,9 +160,11 @@ def test_commands_of_a_method_are_valid_until_they_load_the_model(
     text = papers[f"papers/{slug}.md"].partition("{ #run-it")[2].partition("\n## ")[0]
     assert "use." in text
     (command,) = re.findall(rf"^atlas (run {slug} --model .*)$", text, re.MULTILINE)
-    acts = get(slug).capabilities.when == "input-dependent"
+    acts = get_method(slug).capabilities.when == "input-dependent"
     assert ("--save pruned" in command) != acts
-    assert ("--pattern 2:4" in command) == ("semi-structured" in get(slug).capabilities.granularity)
+    assert ("--pattern 2:4" in command) == (
+        "semi-structured" in get_method(slug).capabilities.granularity
+    )
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, shlex.split(command))
     assert done.exit_code == 2

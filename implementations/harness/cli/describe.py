@@ -90,9 +90,9 @@ def _source(name: str) -> Path:
 
 def describe(slug: str) -> Description:
     """Describe one method; raises `BadInput` with the closest name if it is unknown."""
-    from implementations.harness.prune.registry import get  # imports torch
+    from implementations.harness.prune.registry import get_method  # imports torch
 
-    method = get(slug)
+    method = get_method(slug)
     return Description(
         slug=method.slug(),
         summary=inspect.cleandoc(method.__doc__ or ""),

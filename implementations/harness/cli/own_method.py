@@ -71,9 +71,9 @@ def check(
 ) -> None:
     """Run every test of the contract on a method; exit with 1 if one fails."""
     from implementations.harness.contract.checking import check_method
-    from implementations.harness.prune.registry import get
+    from implementations.harness.prune.registry import get_method
 
-    chosen = get(method)
+    chosen = get_method(method)
     chosen.configure()
     with terminal.progress():
         results = list(check_method(chosen))

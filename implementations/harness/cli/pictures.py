@@ -29,7 +29,7 @@ from implementations.harness.model.loading import load_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.method import Method
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.prune.weight_method import NM, parse_pattern, smallest
 from implementations.harness.results.files import format_json, write_atomically
 from implementations.harness.results.protocol import Protocol, get_protocol
@@ -59,7 +59,7 @@ def masks(
     with terminal.progress():
         chosen, model, sampler = _start(protocol)
         calibration = sampler.samples(seed=0).calibration
-        configured = {slug: get(slug).configure(sparsity=sparsity) for slug in methods}
+        configured = {slug: get_method(slug).configure(sparsity=sparsity) for slug in methods}
         removed = {
             slug: removed_weights(model, method, calibration) for slug, method in configured.items()
         }
@@ -94,7 +94,7 @@ def blocks(
             tokens.ids[:windows], tokens.source, tokens.spans[:windows], tokens.text_sha256
         )
         pruned = copy.deepcopy(model)
-        get(method).configure(sparsity=sparsity).apply(pruned, samples.calibration)
+        get_method(method).configure(sparsity=sparsity).apply(pruned, samples.calibration)
         content = {
             **_provenance(chosen, model),
             "method": method,

@@ -23,7 +23,7 @@ from implementations.harness.contract.tiny import MIXTURE_TYPES, MODEL_TYPES, ti
 from implementations.harness.errors import AtlasError
 from implementations.harness.model.view import FAMILIES
 from implementations.harness.prune.method import Method
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 
 GROUPS = (budgets, pruned_model, side_effects, prompts, refusals)
 """The modules whose clauses make up the contract."""
@@ -68,7 +68,7 @@ def support(slug: str) -> dict[str, Any]:
     Each value is "supported" or the error message. Raises `BadInput` for a method that is not
     written yet.
     """
-    method = get(slug)
+    method = get_method(slug)
     method.configure()
     families = {family: outcome_of(method, family) for family in families_of(method)}
     first = first_family(method)

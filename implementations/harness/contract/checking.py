@@ -50,7 +50,8 @@ ADVICE = {
     "equal_seeds_give_equal_results": "draw only from the global generators of torch, NumPy and "
     "random, which the harness seeds; a generator of your own needs a fixed seed",
     "batch_size_does_not_matter": "accumulate statistics over tokens, not means over batches",
-    "training_course_is_reported": "return `course`, as `course(losses, stream, windows)` makes it",
+    "training_course_is_reported": "return the `course` that `training_course(losses, "
+    "stream, windows)` makes",
     "blocks_are_opened_one_at_a_time": "use weights only inside `walk` or `model.visit()`",
     "slicing_equals_masking": "remove units with `remove_units`, `keep_channels`, "
     "`keep_kv_groups` or `remove_blocks`, and declare other changes in `Capabilities(changes=...)`",

@@ -23,7 +23,7 @@ from implementations.harness.contract.side_effects import state
 from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_model
 from implementations.harness.measure.generation import cache_argument, greedy
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.method import Method
 
@@ -219,7 +219,7 @@ def unsupported_uses_are_refused(method: type[Method], family: str) -> None:
         assert name in refusal(perplexity, model, random_tokens())
         assert "already" in refusal(enter, acting, model, PROMPT)
         with tempfile.TemporaryDirectory() as folder:
-            assert name in refusal(save, model, Path(folder) / "pruned")
+            assert name in refusal(save_model, model, Path(folder) / "pruned")
             assert not any(Path(folder).iterdir())
         message = refusal(split_perplexity, model, random_tokens(2, PROMPT), PROMPT)
         assert str(PROMPT) in message

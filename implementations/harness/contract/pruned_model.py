@@ -28,7 +28,7 @@ from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny
 from implementations.harness.errors import NumericsError
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.modeling_pruned import held_indices
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.units import NAMES, Weights, count_weights, weights_of
 from implementations.harness.model.view import Block, LanguageModel
 from implementations.harness.prune.masked import masked
@@ -200,7 +200,7 @@ def reloads_with_the_same_logits(method: type[Method], family: str) -> None:
     model = pruned(method, family)
     prompt = random_tokens(1, 6, seed=2).ids
     with tempfile.TemporaryDirectory() as folder:
-        save(model, Path(folder) / "pruned")
+        save_model(model, Path(folder) / "pruned")
         again = load_model(Path(folder) / "pruned", tokenizer=False)
     assert torch.equal(logits(model), logits(again)), "the reloaded model has other logits"
     assert count_weights(model) == count_weights(again), "the reloaded model has other weights"

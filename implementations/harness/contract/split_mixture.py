@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoModelForCausalLM, MixtralConfig
 
-from implementations.harness.data.samples import prepare
+from implementations.harness.data.samples import prepare_samples
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput
 from implementations.harness.model.experts import Experts
 from implementations.harness.model.loading import load_model
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.walk import Gram, Latest, WalkedBlock, walk
 
@@ -136,8 +136,8 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, default=6, help="experts chosen for each token")
     options = parser.parse_args()
     model = load_model("smollm2-135m")
-    text = prepare("quick", model).calibration
-    save(split(model, text, options.experts, options.top_k), options.folder)
+    text = prepare_samples("quick", model).calibration
+    save_model(split(model, text, options.experts, options.top_k), options.folder)
     sys.stdout.write(f"{options.folder}\n")
 
 

@@ -182,7 +182,7 @@ class Sampler:
             )
 
 
-def prepare(protocol: Protocol | str, model: LanguageModel, seed: int = 0) -> Samples:
+def prepare_samples(protocol: Protocol | str, model: LanguageModel, seed: int = 0) -> Samples:
     """Return the samples of one run; `protocol` may be a name as in `get_protocol`.
 
     Raises as `get_protocol` and `Sampler.samples` do. For several runs, `Sampler` reads each text

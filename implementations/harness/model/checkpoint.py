@@ -1,4 +1,4 @@
-"""Read model folders, stock or written by `saving.save`, without running code from them."""
+"""Read model folders, stock or written by `saving.save_model`, without running code from them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_checkpoint(
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "cpu",
 ) -> PreTrainedModel:
-    """Load a model folder, stock or written by `save`, in evaluation mode.
+    """Load a model folder, stock or written by `save_model`, in evaluation mode.
 
     Code in the folder is never run: `modeling_pruned.py` of this package is used, and transformers
     gets the configuration and the weights instead of the folder.

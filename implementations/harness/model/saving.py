@@ -32,7 +32,9 @@ from implementations.harness.results.files import (
 SHARD = "1GB"  # size of a weights file, which limits the memory used for saving
 
 
-def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | None = None) -> None:
+def save_model(
+    model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | None = None
+) -> None:
     """Write weights, configuration, tokenizer and a model card with the record to `folder`.
 
     If the stock configuration can express the shapes, a plain

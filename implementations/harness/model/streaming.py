@@ -270,7 +270,7 @@ def save_streamed(
 ) -> None:
     """Complete `work` to a checkpoint, block by block, and rename it to `folder`.
 
-    Raises as `saving.save`.
+    Raises as `saving.save_model`.
     """
     check_output_folder(folder)
     target = resolve_output_folder(folder)

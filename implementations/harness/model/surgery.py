@@ -1,7 +1,7 @@
 """Remove units from a model, and add biases that compensate for them.
 
 Models are edited in place; parameters keep their dtype, device and `requires_grad`. The head and
-channel counts in the configuration do not change, because blocks may differ; `saving.save`
+channel counts in the configuration do not change, because blocks may differ; `saving.save_model`
 writes the right ones.
 """
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from implementations.harness.model.view import Block
 from implementations.harness.prune.allocation import apportion
-from implementations.harness.prune.solvers import factored, sparse_solve
+from implementations.harness.prune.solvers import factored_layers, sparse_solve
 from implementations.harness.prune.walk import ColumnNorm, Gram, WalkedBlock
 from implementations.harness.prune.weight_method import NM, smallest_of_layer, smallest_per_group
 
@@ -47,7 +47,7 @@ def prune_by_solving(block: WalkedBlock, removal: Removal, block_size: int, damp
     """
     grams = block.observe(Gram)
     group = removal.group if isinstance(removal, NM) else None
-    for role, linear, factor, silent in factored(block, grams, damping):
+    for role, linear, factor, silent in factored_layers(block, grams, damping):
         choose = _chooser(linear.weight, block_size, removal, role)
         linear.weight.copy_(sparse_solve(linear.weight, factor, silent, choose, block_size, group))
 

@@ -1,8 +1,8 @@
 """Train inside one block of a walk: run it with other weights and compare its outputs with targets.
 
-    targets = outputs(block)                                # before any edit
-    y = run_with(block, i, {"down": weight * mask})         # differentiable in the given weights
-    descend(optimizer, distance(y, targets[i]), f"block {block.index}")
+    targets = block_outputs(block)                           # before any edit
+    y = run_with_weights(block, i, {"down": weight * mask})  # differentiable in the given weights
+    gradient_step(optimizer, distance(y, targets[i]), f"block {block.index}")
 
 The block keeps its own weights until the method writes new ones, also after an exception. Targets
 are one tensor per micro-batch on the host.
@@ -20,12 +20,12 @@ from implementations.harness.errors import NumericsError
 from implementations.harness.prune.walk import WalkedBlock
 
 
-def outputs(block: WalkedBlock) -> list[Tensor]:
+def block_outputs(block: WalkedBlock) -> list[Tensor]:
     """Return the outputs of a block, `[batch, length, hidden]` per micro-batch, on the host."""
     return [y.to("cpu", copy=True) for _, y in block.run()]
 
 
-def run_with(block: WalkedBlock, i: int, weights: Mapping[str, Tensor]) -> Tensor:
+def run_with_weights(block: WalkedBlock, i: int, weights: Mapping[str, Tensor]) -> Tensor:
     """Return the output for micro-batch `i` with other `weights [out, in]` of layers, by role.
 
     The weights may be of a wider dtype than the block, and gradients flow into them.
@@ -46,12 +46,12 @@ def output_error(
     for i, host in enumerate(targets):
         target = host.to(block.boundary.accelerator).double()
         with torch.no_grad():
-            error += float((run_with(block, i, weights) - target).square().sum())
+            error += float((run_with_weights(block, i, weights) - target).square().sum())
         total += float(target.square().sum())
     return error / total if total else 0.0
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor, where: str) -> None:
+def gradient_step(optimizer: torch.optim.Optimizer, loss: Tensor, where: str) -> None:
     """Take one step of `optimizer`; gradients of other parameters are not computed.
 
     Raises `NumericsError`, which names the place `where`, for a loss that is not finite.

@@ -27,8 +27,8 @@ def prefixes(
     """Yield each block, and a function that makes the model begin there on `tokens`.
 
     Inside `with known():`, the blocks before it cost nothing, and it gets the activations that they
-    computed before. That is correct only for all of `tokens`, in their micro-batches; open it anew
-    for each evaluation. The host stores the activations of one block boundary. Raises
+    computed before. That is correct only for all of `tokens`, in their micro-batches; call `known`
+    again for each evaluation. The host stores the activations of one block boundary. Raises
     `NumericsError` if they contain NaN or infinity.
     """
     with preserved(model):

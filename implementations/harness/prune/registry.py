@@ -28,7 +28,7 @@ from implementations.harness.results.record import External
 from implementations.harness.results.store import methods
 
 
-def get(name: str) -> type[Method]:
+def get_method(name: str) -> type[Method]:
     """Return the class of a method of the atlas or of your own (see `results.external`).
 
     Raises:
@@ -49,7 +49,7 @@ def get(name: str) -> type[Method]:
 
 def restored(origin: External, parameters: dict[str, Any]) -> Method:
     """Configure a method again in another process; raises `BadInput` if its file changed."""
-    method = get(origin.source)
+    method = get_method(origin.source)
     if method.external is None or method.external.sha256 != origin.sha256:
         raise BadInput(f"{origin.source} changed while it was used; start again")
     return method.configure(**parameters)

@@ -17,7 +17,7 @@ from implementations.harness.prune.walk import Gram, WalkedBlock
 PANEL = 32  # columns, rounded to whole groups, that are updated together within a block
 
 
-def factored(
+def factored_layers(
     block: WalkedBlock, grams: Mapping[str, Gram], damping: float
 ) -> Iterator[tuple[str, nn.Linear, Tensor, Tensor]]:
     """Yield role, layer, the `U` of `inverse_factor`, and silent inputs of the observed layers.

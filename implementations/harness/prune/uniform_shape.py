@@ -155,7 +155,7 @@ class ShapeChoices:
         return near
 
 
-def cut_to(
+def cut_to_shape(
     model: LanguageModel, hidden: Tensor, heads: Sequence[Tensor], channels: Sequence[Tensor]
 ) -> None:
     """Keep the marked units: `hidden [hidden]`, and `heads [heads]` and `channels` per block."""

@@ -54,7 +54,7 @@ def anonymous() -> int:
 
 def measure(folder: Path, method: str) -> dict[str, float]:
     """Prune a streamed model; return bytes at the start, at the peak, and seconds."""
-    from implementations.harness import get
+    from implementations.harness import get_method
     from implementations.harness.contract.tiny import random_tokens
     from implementations.harness.model.streaming import open_streamed
 
@@ -72,7 +72,7 @@ def measure(folder: Path, method: str) -> dict[str, float]:
     thread.start()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder.parent) as work, model.writing(Path(work)):
-        get(method)(sparsity=0.25 if method == "shortgpt" else 0.5).apply(model, tokens)
+        get_method(method)(sparsity=0.25 if method == "shortgpt" else 0.5).apply(model, tokens)
     seconds = time.perf_counter() - began
     done.set()
     thread.join()

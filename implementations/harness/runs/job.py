@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from implementations.harness.errors import BadInput, in_short
 from implementations.harness.prune.method import Method
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.protocol import Protocol, Recovery
 from implementations.harness.results.reading import parse_json
 from implementations.harness.results.record import DENSE, External
@@ -120,7 +120,7 @@ def make_job(
 ) -> Job:
     """Configure one run of a method or of `dense`; raises `BadInput` for an invalid parameter."""
     if method != DENSE:
-        chosen = get(method)
+        chosen = get_method(method)
         fields = chosen.model_fields
         given = {n: v for n, v in parameters.items() if not _is_none(v, fields.get(n))}
         absent = dict.fromkeys(parameters.keys() - given.keys())

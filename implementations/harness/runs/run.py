@@ -18,7 +18,7 @@ from implementations.harness.errors import AtlasError, BadInput, Unavailable
 from implementations.harness.model.saving import (
     check_output_folder,
     resolve_output_folder,
-    save,
+    save_model,
 )
 from implementations.harness.model.streaming import (
     StreamedModel,
@@ -217,7 +217,7 @@ def save_checkpoint(
         if isinstance(model, StreamedModel) and work is not None:
             save_streamed(model, work, checkpoint, record=record)
         else:
-            save(model, checkpoint, record=record)
+            save_model(model, checkpoint, record=record)
     except AtlasError as error:
         raise type(error)(
             f"{error} The model was not saved; the record of the run is in {written.path}"

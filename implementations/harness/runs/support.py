@@ -6,7 +6,7 @@ from pathlib import Path
 
 from implementations.harness.contract.cases import support
 from implementations.harness.progress import track
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.files import format_json, write_atomically
 from implementations.harness.results.store import IMPLEMENTATIONS, methods
 from implementations.harness.runs.recording import require_checkout
@@ -19,7 +19,7 @@ def write_support(slug: str | None = None) -> list[Path]:
         BadInput: unknown method, or outside a checkout.
     """
     require_checkout("atlas support")
-    slugs = methods() if slug is None else [get(slug).slug()]
+    slugs = methods() if slug is None else [get_method(slug).slug()]
     paths = []
     for name in track(slugs, "trying every family and pattern"):
         path = IMPLEMENTATIONS / name / "records" / "support.json"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.external import check_name, file_of, parse_reference
 from implementations.harness.results.files import short_path
 from implementations.harness.results.protocol import PROTOCOLS
@@ -135,7 +135,7 @@ def repeat(
         if record.external:
             check_file(record.external, record.name)
             origin = record.external.source
-        method = get(origin).configure(**record.configuration)
+        method = get_method(origin).configure(**record.configuration)
     bench = Workbench(setup)
     job = Job(method, record.seed, record.recovery)
     samples = bench.prepare(job)

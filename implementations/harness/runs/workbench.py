@@ -350,7 +350,7 @@ class Workbench:
         timer: Timer,
     ) -> Recovered:
         """Measure the model, fine-tune it with pruned weights kept zero, return the course."""
-        from implementations.harness.train.loop import course
+        from implementations.harness.train.loop import training_course
         from implementations.harness.train.recovery import recover
 
         recovery, stream = job.recovery, samples.calibration.training
@@ -365,7 +365,7 @@ class Workbench:
             teacher = self.dense() if recovery.has_teacher else None
             losses = recover(model, recovery, stream, masked, teacher)
         windows = recovery.windows(stream.windows.ids.shape[1])
-        training = course(losses, stream, windows)
+        training = training_course(losses, stream, windows)
         return Recovered(**dict(training), recovery=recovery, before=before)
 
     def _quality(

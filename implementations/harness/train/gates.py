@@ -110,7 +110,7 @@ def _multiplied(switch: Switch, gates: Gates, part: int) -> Callable[[], None]:
     return switch.act(multiplied)
 
 
-def off_budget(left: Tensor, allowed: float) -> Tensor:
+def budget_loss(left: Tensor, allowed: float) -> Tensor:
     """Return `log(max / min)` of the remaining and the allowed weights, a loss that is 0 if equal.
 
     Source: DISP-LLM (Gao et al., arXiv:2410.11988), equation (6).

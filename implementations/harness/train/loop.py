@@ -203,7 +203,7 @@ def _set_generators(saved: dict[str, Any], trained: list[Tensor]) -> None:
         torch.get_device_module(device).set_rng_state(saved["accelerator"], device)
 
 
-def course(losses: Sequence[float], stream: Stream, windows: int) -> Course:
+def training_course(losses: Sequence[float], stream: Stream, windows: int) -> Course:
     """Return the course of a training whose steps each read `windows` windows of `stream`."""
     read = len(losses) * windows
     return Course(

@@ -67,7 +67,7 @@ class Adapter(NamedTuple):
     scale: float
 
 
-def adapter(linear: nn.Module) -> Adapter:
+def adapter_parameters(linear: nn.Module) -> Adapter:
     """Return the parameters that `low_rank` has given a linear layer.
 
     Raises `BadInput` for a layer without factors: outside of `low_rank`, or without weights.
@@ -77,7 +77,9 @@ def adapter(linear: nn.Module) -> Adapter:
         parts = held.parametrizations.weight
         return Adapter(parts.original, parts[0].A, parts[0].B, parts[0].scale)
     if not hasattr(linear, "lora_A"):
-        raise BadInput(f"{linear} has no low-rank factors; call `adapter` inside `low_rank`")
+        raise BadInput(
+            f"{linear} has no low-rank factors; call `adapter_parameters` inside `low_rank`"
+        )
     (name,) = held.lora_A  # peft's name of the only adapter
     return Adapter(
         held.weight, held.lora_A[name].weight, held.lora_B[name].weight, held.scaling[name]

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from implementations.harness import get
+from implementations.harness import get_method
 from implementations.harness.cli import pictures
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.measure.perplexity import perplexity
@@ -18,7 +18,7 @@ from implementations.harness.prune.weight_method import parse_pattern
 def test_mask_marks_removed_weights_and_keeps_the_model_unchanged() -> None:
     model = tiny_model()
     before = [linear.weight.clone() for _, _, linear in model.linears()]
-    method = get("magnitude").configure(sparsity=0.25)
+    method = get_method("magnitude").configure(sparsity=0.25)
     masks = pictures.removed_weights(model, method, random_tokens())
     for mask, weight, (_, _, linear) in zip(masks, before, model.linears(), strict=True):
         assert torch.equal(linear.weight, weight)
@@ -49,7 +49,7 @@ def test_ties_are_counted_and_broken_by_the_given_order() -> None:
         assert next(pruned.linears())[2].weight[0, :4].tolist() == kept
     earlier = pictures.prune_by_magnitude(model, pattern, indices.expand_as)
     magnitude = copy.deepcopy(model)
-    get("magnitude").configure(pattern="2:4").apply(magnitude, random_tokens())
+    get_method("magnitude").configure(pattern="2:4").apply(magnitude, random_tokens())
     for (_, _, one), (_, _, other) in zip(earlier.linears(), magnitude.linears(), strict=True):
         assert torch.equal(one.weight, other.weight)
     assert next(model.linears())[2].weight[0, :4].tolist() == [1, -2, 2, 3]

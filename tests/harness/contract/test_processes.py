@@ -11,7 +11,7 @@ import sys
 import pytest
 from torch import Tensor
 
-from implementations.harness import Method, get, methods
+from implementations.harness import Method, get_method, methods
 from implementations.harness.contract.helpers import (
     fingerprint,
     first_family,
@@ -35,7 +35,7 @@ def hashes() -> dict[str, str]:
     found = {}
     for slug in methods():
         digest = hashlib.sha256()
-        for name, tensor in result_of(get(slug)).items():
+        for name, tensor in result_of(get_method(slug)).items():
             digest.update(
                 f"{name} {list(tensor.shape)}".encode() + tensor.detach().numpy().tobytes()
             )

@@ -30,7 +30,6 @@ from implementations.harness import (
     WalkedBlock,
     WeightMethod,
     cheapest,
-    course,
     gated,
     keep_channels,
     keep_units,
@@ -38,6 +37,7 @@ from implementations.harness import (
     optimise,
     remove_blocks,
     remove_units,
+    training_course,
     unit_costs,
     walk,
 )
@@ -154,7 +154,7 @@ class Trained(First):
         losses = optimise(
             parameters, lambda ids: next_token_loss(model, ids), stream, plan, after=keep_zeros
         )
-        return {"course": course(losses, stream, plan.batch)}
+        return {"course": training_course(losses, stream, plan.batch)}
 
 
 class Gated(Named, UnitMethod):
@@ -179,7 +179,7 @@ class Gated(Named, UnitMethod):
 
             losses = optimise([logits], loss, stream, plan)
         remove_units(model, self.choose(model, logits.detach()))
-        return {"course": course(losses, stream, plan.batch)}
+        return {"course": training_course(losses, stream, plan.batch)}
 
 
 class Messy(Reading):

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from implementations.harness.data.samples import Sampler, prepare
+from implementations.harness.data.samples import Sampler, prepare_samples
 from implementations.harness.errors import BadInput
 from implementations.harness.model.loading import load_model
 from implementations.harness.results.protocol import get_protocol
@@ -21,7 +21,7 @@ def model(world):
 def samples(world, model, name: str, seed: int = 0, **changes):
     protocol = get_protocol(str(world.write_protocol(name, **changes)))
 
-    return prepare(protocol, model, seed)
+    return prepare_samples(protocol, model, seed)
 
 
 def test_seed_changes_calibration_but_not_evaluation(world, model):
@@ -113,14 +113,14 @@ def test_refuses_ids_beyond_the_vocabulary(world):
 
     narrow = LanguageModel(tiny_model("llama").hf, load_model(world.model).tokenizer)
     with pytest.raises(BadInput, match="vocabulary"):
-        prepare(get_protocol(str(world.protocol)), narrow)
+        prepare_samples(get_protocol(str(world.protocol)), narrow)
 
 
 @pytest.mark.full
 @pytest.mark.model
 def test_smol_protocol_reads_the_expected_tokens():
     model = load_model("smollm2-135m")
-    found = prepare("smol", model)
+    found = prepare_samples("smol", model)
     wikipedia, c4 = found.evaluations.values()
     assert wikipedia.spans[0] == (0, 1024)
     assert wikipedia.spans[-1] == (31 * 1024, 32 * 1024)

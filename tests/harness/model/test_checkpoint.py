@@ -24,7 +24,7 @@ from implementations.harness.contract.tiny import (
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model import modeling_pruned, saving
 from implementations.harness.model.checkpoint import load_checkpoint
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.surgery import (
     add_bias,
     keep_channels,
@@ -118,7 +118,7 @@ def family(request):
 def test_stock_shapes_load_with_transformers_alone(family, edit, tmp_path):
     model = several_groups(family)
     edit(model)
-    save(model, tmp_path / "out")
+    save_model(model, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.py"))
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert type(again) is type(model.hf)
@@ -151,7 +151,7 @@ def test_uniform_heads_are_stock_where_the_family_allows(family, overrides, stoc
     """Recent releases of Llama and Gemma 3 require that heads divide the width."""
     model = several_groups(family, **overrides)
     uniform_heads(model)
-    save(model, tmp_path / "out")
+    save_model(model, tmp_path / "out")
     assert bool(list((tmp_path / "out").glob("*.py"))) is not stock
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out", trust_remote_code=not stock)
     assert torch.equal(logits(again), logits(model.hf))
@@ -162,7 +162,7 @@ def test_uniform_heads_are_stock_where_the_family_allows(family, overrides, stoc
 def test_load_checkpoint_restores_the_model(family, edit, tmp_path):
     model = several_groups(family)
     edit(model)
-    save(model, tmp_path / "out")
+    save_model(model, tmp_path / "out")
     again = LanguageModel(load_checkpoint(tmp_path / "out"))
     assert torch.equal(logits(again.hf), logits(model.hf))
     continuations = [
@@ -227,7 +227,7 @@ def test_custom_shapes_load_without_this_package(tmp_path):
             model = several_groups(family)
             edit(model)
             folder = tmp_path / f"{family}-{edit.__name__}"
-            save(model, folder)
+            save_model(model, folder)
             assert (folder / "modeling_pruned.py").is_file()
             torch.save(logits(model.hf), f"{folder}.logits")
             torch.save(continued(model.hf, cache=True), f"{folder}.tokens")
@@ -246,12 +246,12 @@ def test_custom_shapes_load_without_this_package(tmp_path):
 def test_reloaded_model_can_be_saved_again(family, edit, tmp_path):
     model = several_groups(family)
     edit(model)
-    save(model, tmp_path / "1")
+    save_model(model, tmp_path / "1")
     reloaded = load_checkpoint(tmp_path / "1")
     reloaded.save_pretrained(tmp_path / "2", max_shard_size="20KB")  # transformers' own
     assert len(list((tmp_path / "2").glob("*.safetensors"))) > 1
     twice = load_checkpoint(tmp_path / "2")
-    save(LanguageModel(twice), tmp_path / "3")  # ours
+    save_model(LanguageModel(twice), tmp_path / "3")  # ours
     for folder in "23":
         again = load_checkpoint(tmp_path / folder)
         assert torch.equal(logits(again), logits(model.hf))
@@ -260,15 +260,15 @@ def test_reloaded_model_can_be_saved_again(family, edit, tmp_path):
 def test_reloaded_model_can_be_pruned_further(family, tmp_path):
     model = several_groups(family)
     uneven(model)
-    save(model, tmp_path / "1")
+    save_model(model, tmp_path / "1")
     again = LanguageModel(load_checkpoint(tmp_path / "1"))
     remove_blocks(again, [0])
     assert len(again.config.pruned_shapes) == 2
     keep_channels(again.blocks[0].feed_forward, [0, 2])
-    save(again, tmp_path / "2")
+    save_model(again, tmp_path / "2")
     assert torch.equal(logits(load_checkpoint(tmp_path / "2")), logits(again.hf))
     remove_blocks(again, [1])  # one block is left, which is uniform
-    save(again, tmp_path / "3")
+    save_model(again, tmp_path / "3")
     last = load_checkpoint(tmp_path / "3")
     assert torch.equal(logits(last), logits(again.hf))
 
@@ -276,10 +276,10 @@ def test_reloaded_model_can_be_pruned_further(family, tmp_path):
 def test_checkpoint_that_became_uniform_is_stock(tmp_path):
     model = several_groups("llama")
     keep_channels(model.blocks[0].feed_forward, range(8))
-    save(model, tmp_path / "1")
+    save_model(model, tmp_path / "1")
     again = LanguageModel(load_checkpoint(tmp_path / "1"))
     remove_blocks(again, [0])
-    save(again, tmp_path / "2")
+    save_model(again, tmp_path / "2")
     config = json.loads((tmp_path / "2" / "config.json").read_text())
     assert not {"pruned_shapes", "auto_map"} & set(config)
     assert config["architectures"] == ["LlamaForCausalLM"]
@@ -290,10 +290,10 @@ def test_checkpoint_that_became_uniform_is_stock(tmp_path):
 @pytest.mark.parametrize("edit", [fewer_blocks, uneven])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_keeps_dtype(edit, dtype, tmp_path):
-    save(several_groups("gemma3", dtype=dtype), tmp_path / "dense")
+    save_model(several_groups("gemma3", dtype=dtype), tmp_path / "dense")
     model = LanguageModel(load_checkpoint(tmp_path / "dense"))
     edit(model)
-    save(model, tmp_path / "out")
+    save_model(model, tmp_path / "out")
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["dtype"] == str(dtype).removeprefix("torch.")
     again = load_checkpoint(tmp_path / "out")
@@ -309,7 +309,7 @@ def test_tied_embeddings_stay_tied_and_are_stored_once(family, edit, tmp_path):
     edit(model)
     tied = model.hf.get_output_embeddings().weight is model.hf.get_input_embeddings().weight
     assert tied is (family != "mistral")
-    save(model, tmp_path / "out")
+    save_model(model, tmp_path / "out")
     stored = load_file(tmp_path / "out" / "model.safetensors")
     assert sum("embed_tokens" in name or "lm_head" in name for name in stored) == 2 - tied
     again = load_checkpoint(tmp_path / "out")
@@ -321,7 +321,7 @@ def test_saving_does_not_change_the_model(tmp_path):
     model = several_groups("qwen2")
     uneven(model)
     before = model.config.to_dict(), logits(model.hf), type(model.hf)
-    save(model, tmp_path / "out")
+    save_model(model, tmp_path / "out")
     assert model.config.to_dict() == before[0]
     assert torch.equal(logits(model.hf), before[1])
     assert type(model.hf) is before[2]
@@ -332,7 +332,7 @@ def test_saves_generation_settings_even_if_contradictory(tmp_path):
     model = tiny_model()
     model.hf.generation_config.temperature = 0.6  # without do_sample, as in well-known checkpoints
     model.hf.generation_config.max_new_tokens = 7
-    save(model, tmp_path / "out")
+    save_model(model, tmp_path / "out")
     again = load_checkpoint(tmp_path / "out").generation_config
     assert (again.temperature, again.max_new_tokens) == (0.6, 7)
 
@@ -348,7 +348,7 @@ def test_model_card_has_the_record_and_explains_loading(edit, tmp_path):
         "sample": "text with a fence:\n```\ncode\n```",
         "värde": [1.5, None],
     }
-    save(model, tmp_path / "out", record=record)
+    save_model(model, tmp_path / "out", record=record)
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     _, front, body = card.split("---\n", 2)
     assert yaml.safe_load(front) == {
@@ -369,8 +369,8 @@ def test_fills_empty_folder_readable_by_others(tmp_path):
     (tmp_path / "out").mkdir()
     mask = os.umask(0o022)
     try:
-        save(tiny_model(), tmp_path / "out")
-        save(tiny_model(), tmp_path / "deep" / "below" / "out")
+        save_model(tiny_model(), tmp_path / "out")
+        save_model(tiny_model(), tmp_path / "deep" / "below" / "out")
     finally:
         os.umask(mask)
     assert (tmp_path / "out" / "config.json").is_file()
@@ -386,7 +386,7 @@ def test_full_disk_leaves_nothing_behind(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # the weights: 80,000
     try:
         with pytest.raises(Unavailable, match=r"out could not be written: .*free some space"):
-            save(tiny_model(), tmp_path / "out")
+            save_model(tiny_model(), tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert listed(tmp_path) == []
@@ -402,7 +402,7 @@ def test_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
 
     model.tokenizer = Interrupting()
     with pytest.raises(KeyboardInterrupt):
-        save(model, tmp_path / "out")
+        save_model(model, tmp_path / "out")
     assert listed(tmp_path) == []
 
 
@@ -412,7 +412,7 @@ def test_refuses_model_without_weights(tmp_path):
         keep_kv_groups(block.attention, [])
         keep_channels(block.feed_forward, [])
     with pytest.raises(BadInput, match="would empty the model"):
-        save(model, tmp_path / "out")
+        save_model(model, tmp_path / "out")
     assert listed(tmp_path) == []
 
 
@@ -420,14 +420,14 @@ def test_refuses_shapes_that_no_checkpoint_can_express(tmp_path):
     model = tiny_model()
     model.blocks[0].module.mlp.gate_proj = torch.nn.Linear(32, 7, bias=False)
     with pytest.raises(BadInput, match="shapes that no checkpoint can express"):
-        save(model, tmp_path / "out")
+        save_model(model, tmp_path / "out")
     assert listed(tmp_path) == []
 
 
 def test_saves_large_models_in_several_files(tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "SHARD", "20KB")
     model = several_groups("llama")
-    save(model, tmp_path / "out")
+    save_model(model, tmp_path / "out")
     assert len(list((tmp_path / "out").glob("model-*.safetensors"))) > 1
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert torch.equal(logits(again), logits(model.hf))
@@ -445,7 +445,7 @@ def test_modeling_pruned_imports_only_torch_and_transformers():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_uneven_models_on_an_accelerator(family, dtype, tmp_path):
     model = several_groups(family)
-    save(model, tmp_path / "dense")
+    save_model(model, tmp_path / "dense")
     device = torch.accelerator.current_accelerator()
     there = LanguageModel(load_checkpoint(tmp_path / "dense", dtype=dtype, device=device))
     uneven(there)
@@ -455,7 +455,7 @@ def test_uneven_models_on_an_accelerator(family, dtype, tmp_path):
         got = there.hf(IDS.to(device), use_cache=False).logits
     close = 1e-3 if dtype == "float32" else 0.3
     torch.testing.assert_close(got.float().cpu(), logits(model.hf), rtol=close, atol=close)
-    save(there, tmp_path / "out")
+    save_model(there, tmp_path / "out")
     again = load_checkpoint(tmp_path / "out", device=device)
     with torch.no_grad():
         assert torch.equal(again(IDS.to(device), use_cache=False).logits, got)

@@ -14,7 +14,7 @@ from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MIXTURE_TYPES, tiny_model
 from implementations.harness.measure.memory import footprint
 from implementations.harness.model.gguf_export import export_gguf
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.streaming import open_streamed
 from implementations.harness.model.surgery import set_expert_count
 from implementations.harness.model.units import (
@@ -101,7 +101,7 @@ def test_stock_checkpoint_of_transformers_round_trips(family, tmp_path):
     assert loaded.family.name == family
     assert torch.equal(logits(loaded), logits(dense))
     cut_to(loaded, [0, 2, 5, 6, 7])
-    save(loaded, tmp_path / "pruned")
+    save_model(loaded, tmp_path / "pruned")
     stock = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned").eval()
     assert type(stock) is type(dense.hf)
     assert stock.config.num_experts == 5
@@ -190,12 +190,12 @@ def test_refuses_experts_that_do_not_exist_and_uneven_blocks(tmp_path):
     with pytest.raises(BadInput, match=r"the blocks have \[4, 8\] experts"):
         set_expert_count(model)
     with pytest.raises(BadInput, match="shapes that no checkpoint can express"):
-        save(model, tmp_path / "uneven")
+        save_model(model, tmp_path / "uneven")
 
 
 def test_uses_without_support_for_mixtures_are_refused(tmp_path):
     model = tiny_model("mixtral")
-    save(model, tmp_path / "dense")
+    save_model(model, tmp_path / "dense")
     with pytest.raises(BadInput, match="--stream does not support mixtral"):
         open_streamed(str(tmp_path / "dense"), tokenizer=False)
     with pytest.raises(BadInput, match="mixtral models cannot be exported"):

@@ -17,7 +17,7 @@ from implementations.harness.contract.tiny import MODEL_TYPES, VOCABULARY, rando
 from implementations.harness.errors import BadInput
 from implementations.harness.model.checkpoint import load_checkpoint, weights_sha256
 from implementations.harness.model.loading import load_model
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.surgery import keep_channels, keep_kv_groups
 
 IDS = random_tokens(2, 12, seed=5).ids
@@ -49,7 +49,7 @@ def whole(tmp_path_factory):
             keep_channels(model.blocks[0].feed_forward, range(7))
             keep_kv_groups(model.blocks[1].attention, [])
         folders[name] = tmp_path_factory.mktemp("whole") / name
-        save(model, folders[name])
+        save_model(model, folders[name])
     return folders
 
 
@@ -118,7 +118,7 @@ def test_reports_missing_and_unexpected_weights(stock):
 def test_loads_old_checkpoints(family, tmp_path):
     """They have a tied head, names without the prefix, and buffers that the model computes."""
     model = tiny_model(family)
-    save(model, tmp_path / "out")
+    save_model(model, tmp_path / "out")
     embedding = model.embedding.detach().clone()
 
     def age(tensors):
@@ -140,7 +140,7 @@ def test_loads_old_checkpoints(family, tmp_path):
 @pytest.mark.parametrize("family", ["llama", "gemma3", "opt"])
 def test_loads_tied_weights_by_either_name(family, tmp_path):
     model = tiny_model(family)
-    save(model, tmp_path / "out")
+    save_model(model, tmp_path / "out")
     name = next(n for n in model.hf.state_dict() if "embed_tokens" in n)
     edit_weights(
         tmp_path / "out", lambda tensors: tensors.update({"lm_head.weight": tensors.pop(name)})

@@ -8,7 +8,7 @@ import torch
 from implementations.harness import BadInput, keep_channels, keep_kv_groups, load_model
 from implementations.harness.contract import tiny
 from implementations.harness.contract.cases import cases
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.view import (
     AROUND_FEED_FORWARD,
     FAMILIES,
@@ -53,7 +53,7 @@ def test_uneven_blocks_of_a_new_family_load_without_this_package(one_entry, tmp_
         keep_channels(second.feed_forward, range(7))
         keep_kv_groups(third.attention, [])
         folder = tmp_path / family
-        save(model, folder)
+        save_model(model, folder)
         torch.save(logits(model.hf), f"{folder}.logits")
         torch.save(continued(model.hf, cache=True), f"{folder}.tokens")
         folders.append(folder)

@@ -31,7 +31,7 @@ from implementations.harness.model.gguf_export import export_gguf
 from implementations.harness.model.gguf_tokenizer import SPLITS
 from implementations.harness.model.hidden_width import keep_hidden
 from implementations.harness.model.loading import load_model
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.surgery import (
     add_bias,
     keep_channels,
@@ -39,7 +39,7 @@ from implementations.harness.model.surgery import (
     keep_units,
 )
 from implementations.harness.model.view import FAMILIES, LanguageModel
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from tests.conftest import WORDS, byte_tokenizer
 from tests.harness.model import llama_cpp
 
@@ -87,7 +87,7 @@ def bias(linear):
 
 def by_method(slug, **settings):
     def prune(pruned):
-        get(slug)(**settings).apply(pruned, calibration(pruned))
+        get_method(slug)(**settings).apply(pruned, calibration(pruned))
 
     return prune
 
@@ -265,7 +265,7 @@ def test_file_holds_the_weights_in_the_type(type, tmp_path):
 
 def test_file_is_written_from_the_dtype_on_disk(tmp_path):
     pruned = model(dtype=torch.bfloat16)
-    save(pruned, tmp_path / "folder")
+    save_model(pruned, tmp_path / "folder")
     export_gguf(tmp_path / "folder", tmp_path / "folder.gguf", type="bf16")
     export_gguf(pruned, tmp_path / "memory.gguf", type="bf16")
     contents = [
@@ -322,7 +322,7 @@ def test_context_ends_at_the_sliding_window(tmp_path):
 
 
 def rotated(slug, **settings):
-    return lambda pruned: get(slug)(**settings).apply(pruned, calibration(pruned))
+    return lambda pruned: get_method(slug)(**settings).apply(pruned, calibration(pruned))
 
 
 def indexed(kind):
@@ -394,7 +394,7 @@ def test_what_llama_cpp_cannot_express_is_refused(name, tmp_path):
 @pytest.mark.parametrize("family", gguf_export.REASONS)
 def test_other_families_are_refused_before_the_weights_are_read(family, tmp_path, monkeypatch):
     name = FAMILIES[family].name
-    save(tiny_model(name), tmp_path / "folder")
+    save_model(tiny_model(name), tmp_path / "folder")
     monkeypatch.setattr(gguf_export, "load_checkpoint", None)
     with pytest.raises(BadInput, match=f"{name} models cannot be exported"):
         export_gguf(tmp_path / "folder", tmp_path / "model.gguf")
@@ -428,7 +428,7 @@ def invoke(*arguments):
 
 
 def test_command_writes_the_file_and_prints_its_path(tmp_path):
-    save(model(), tmp_path / "folder")
+    save_model(model(), tmp_path / "folder")
     done = invoke(tmp_path / "folder", tmp_path / "model.gguf", "--type", "q8_0")
     assert done.exit_code == 0, done.stderr
     assert done.stdout == f"gguf: {tmp_path / 'model.gguf'}\n"
@@ -457,8 +457,8 @@ def test_a_pruned_smollm2_gives_the_same_tokens(tmp_path):
     pruned = load_model("smollm2-135m")
     text = "The history of the city begins with a river and a bridge of stone. " * 40
     ids = pruned.tokenizer(text, return_tensors="pt").input_ids[:, :512].view(4, 128)
-    get("flap")(sparsity=0.2).apply(pruned, Tokens.from_ids(ids, "text"))
-    save(pruned, tmp_path / "folder")
+    get_method("flap")(sparsity=0.2).apply(pruned, Tokens.from_ids(ids, "text"))
+    save_model(pruned, tmp_path / "folder")
     done = invoke(tmp_path / "folder", tmp_path / "model.gguf")
     assert done.exit_code == 0, done.stderr
     assert architecture(tmp_path / "model.gguf") == "deci"

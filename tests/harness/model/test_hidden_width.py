@@ -15,7 +15,7 @@ from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, ShutModel, tiny_model
 from implementations.harness.model.hidden_width import FIXED_WIDTH, keep_hidden, multiply_gain
 from implementations.harness.model.loading import load_model
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.view import QUERY_KEY_NORMS
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -106,7 +106,7 @@ def test_dead_dimensions_only_scale_the_normed_stream():
 @every_family
 def test_stock_class_loads_the_narrow_model(family: str, tmp_path: Path):
     model = narrowed(tiny_model(family, tie_word_embeddings=True))
-    save(model, tmp_path / "narrow")
+    save_model(model, tmp_path / "narrow")
     stock = AutoModelForCausalLM.from_pretrained(tmp_path / "narrow", trust_remote_code=False)
     assert stock.config.hidden_size == 24
     assert type(stock) is type(model.hf)
@@ -118,7 +118,7 @@ def test_stock_class_loads_the_narrow_model(family: str, tmp_path: Path):
 def test_size_that_the_heads_do_not_divide_cannot_be_saved(tmp_path: Path):
     model = narrowed(tiny_model("llama"), torch.arange(32) < 23)
     with pytest.raises(BadInput, match="no checkpoint can express"):
-        save(model, tmp_path / "odd")
+        save_model(model, tmp_path / "odd")
 
 
 @every_family

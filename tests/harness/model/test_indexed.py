@@ -17,7 +17,7 @@ from implementations.harness import (
     Gram,
     LanguageModel,
     add_bias,
-    get,
+    get_method,
     keep_channels,
     keep_kv_groups,
     keep_units,
@@ -31,7 +31,7 @@ from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, ti
 from implementations.harness.measure.memory import footprint
 from implementations.harness.model.checkpoint import load_checkpoint
 from implementations.harness.model.modeling_pruned import IndexedLinear, hold, shrink
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.units import count_weights, cuts
 from tests.harness.contract.toys import First, Indexed, Narrow, Shallow
 from tests.masking import mask_units
@@ -350,7 +350,7 @@ def test_methods_that_score_whole_layers_refuse_indexed_ones():
             method().apply(model)
     for slug in ("teal", "wina", "cats"):
         with pytest.raises(BadInput, match=f"{slug} needs whole layers, but block 0, q holds only"):
-            get(slug).configure().apply(model, random_tokens())
+            get_method(slug).configure().apply(model, random_tokens())
     assert same(before, fingerprint(model))
     Shallow(sparsity=0.5).apply(model)
     assert len(model.blocks) == 1
@@ -382,13 +382,13 @@ def test_reloads_exactly_with_and_without_this_package(family, dtype, tmp_path):
     keep_kv_groups(model.blocks[1].attention, [1])
     keep_channels(model.blocks[2].feed_forward, range(9))
     add_bias(model.blocks[0].attention.o, torch.linspace(-1, 1, 32))
-    save(model, tmp_path / "1")
+    save_model(model, tmp_path / "1")
     ours = load_checkpoint(tmp_path / "1")
     outside = AutoModelForCausalLM.from_pretrained(
         tmp_path / "1", trust_remote_code=True, dtype="auto"
     )
     outside.save_pretrained(tmp_path / "2")
-    save(LanguageModel(outside), tmp_path / "3")
+    save_model(LanguageModel(outside), tmp_path / "3")
     prompts = random_tokens(2, 6, seed=2).ids
     expected, weights = logits(model), model.hf.state_dict()
     for hf in (ours, outside, load_checkpoint(tmp_path / "2"), load_checkpoint(tmp_path / "3")):
@@ -409,7 +409,7 @@ def test_reloads_exactly_with_and_without_this_package(family, dtype, tmp_path):
 def test_model_loaded_by_transformers_can_be_pruned_further(family, tmp_path):
     """Its layers have the class from the code file of the checkpoint."""
     model = riddled(family)
-    save(model, tmp_path / "1")
+    save_model(model, tmp_path / "1")
     outside = LanguageModel(
         AutoModelForCausalLM.from_pretrained(tmp_path / "1", trust_remote_code=True)
     )
@@ -417,15 +417,15 @@ def test_model_loaded_by_transformers_can_be_pruned_further(family, tmp_path):
         keep_units(either.blocks[0], "value-dims", some(either.blocks[0], "value-dims", 4, 1))
         keep_kv_groups(either.blocks[1].attention, [0])
     assert torch.equal(logits(outside), logits(model))
-    save(outside, tmp_path / "2")
+    save_model(outside, tmp_path / "2")
     assert torch.equal(logits(LanguageModel(load_checkpoint(tmp_path / "2"))), logits(model))
 
 
 def test_model_card_lists_held_rows_and_columns(tmp_path):
     model = tiny_model("llama")
     keep_units(model.blocks[1], "query-heads", [0, 1, 2])
-    save(model, tmp_path / "out")
+    save_model(model, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
     assert "- block 1, q: 24 of 32 rows\n- block 1, o: 24 of 32 columns\n" in card
-    save(tiny_model("llama"), tmp_path / "dense")
+    save_model(tiny_model("llama"), tmp_path / "dense")
     assert "columns" not in (tmp_path / "dense" / "README.md").read_text()

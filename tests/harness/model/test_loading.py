@@ -23,7 +23,7 @@ from implementations.harness.model import loading
 from implementations.harness.model.checkpoint import load_checkpoint, weights_sha256
 from implementations.harness.model.execution import parse_device, parse_dtype
 from implementations.harness.model.loading import load_model
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 
 IDS = random_tokens(2, 12, seed=5).ids
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -47,7 +47,7 @@ def dense(tmp_path):
     """Return a complete model folder with tokenizer."""
     model = tiny_model("llama")
     model.tokenizer = words()
-    save(model, tmp_path / "dense")
+    save_model(model, tmp_path / "dense")
     return tmp_path / "dense"
 
 

@@ -16,7 +16,7 @@ from implementations.harness.contract.pruned_model import continued
 from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny_model
 from implementations.harness.measure.memory import footprint
 from implementations.harness.model.checkpoint import load_checkpoint
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.stream_rotation import halves, rotate_embedding
 from implementations.harness.model.units import count_weights, residual_widths
 
@@ -102,7 +102,7 @@ def test_copies_compute_the_same(family):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_reloads_exactly_with_and_without_this_package(family, dtype, tmp_path):
     model = narrowed(family, dtype=dtype)
-    save(model, tmp_path / "1")
+    save_model(model, tmp_path / "1")
     config = json.loads((tmp_path / "1" / "config.json").read_text())
     assert [shape["residual"] for shape in config["pruned_shapes"]] == [[24, 16, 8], [8, 16, 32]]
     assert "\n- block 0: 24, 16, 8\n" in (tmp_path / "1" / "README.md").read_text()
@@ -111,7 +111,7 @@ def test_reloads_exactly_with_and_without_this_package(family, dtype, tmp_path):
         tmp_path / "1", trust_remote_code=True, dtype="auto"
     )
     outside.save_pretrained(tmp_path / "2")
-    save(LanguageModel(outside), tmp_path / "3")
+    save_model(LanguageModel(outside), tmp_path / "3")
     prompts = random_tokens(2, 6, seed=2).ids
     for hf in (ours, outside, load_checkpoint(tmp_path / "2"), load_checkpoint(tmp_path / "3")):
         again = LanguageModel(hf)

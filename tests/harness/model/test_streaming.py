@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from implementations.harness import get, load_model, methods, perplexity
+from implementations.harness import get_method, load_model, methods, perplexity
 from implementations.harness.contract.helpers import (
     calibration_for,
     difference,
@@ -23,7 +23,7 @@ from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, ti
 from implementations.harness.errors import BadInput
 from implementations.harness.measure.memory import footprint
 from implementations.harness.model import streaming
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.streaming import (
     StreamedModel,
     check_request,
@@ -37,16 +37,16 @@ KINDS = ("wanda", "sparsegpt", "flap", "shortgpt", "fasp")
 STREAMED = [
     slug
     for slug in methods()
-    if get(slug).capabilities.changes == ("linears",)
-    and not get(slug).capabilities.trains
-    and not removes_experts(get(slug))  # mixtures cannot be streamed
+    if get_method(slug).capabilities.changes == ("linears",)
+    and not get_method(slug).capabilities.trains
+    and not removes_experts(get_method(slug))  # mixtures cannot be streamed
 ]
 FURTHER = [pytest.param(slug, marks=pytest.mark.full) for slug in STREAMED if slug not in KINDS]
 
 
 @pytest.fixture
 def folder(tmp_path):
-    save(tiny_model("llama", blocks=4), tmp_path / "dense")
+    save_model(tiny_model("llama", blocks=4), tmp_path / "dense")
     return tmp_path
 
 
@@ -55,7 +55,7 @@ def opened(folder, **options):
 
 
 def prune(slug, model):
-    method = get(slug)
+    method = get_method(slug)
     return within_reach(method, model).apply(model, calibration_for(method))
 
 
@@ -78,7 +78,7 @@ def kill_after(monkeypatch, blocks):
 
 @pytest.mark.parametrize("family", MODEL_TYPES)
 def test_reads_like_the_model_in_memory(tmp_path, family):
-    save(tiny_model(family), tmp_path / "dense")
+    save_model(tiny_model(family), tmp_path / "dense")
     whole, streamed = load_model(tmp_path / "dense", tokenizer=False), opened(tmp_path)
     tokens = random_tokens(3, 20, seed=1)
     assert perplexity(streamed, tokens) == perplexity(whole, tokens)
@@ -129,14 +129,14 @@ def test_equals_the_model_in_memory_also_after_a_kill(folder, monkeypatch, slug)
 )
 def test_blocks_keep_their_own_choices_after_a_kill(folder, monkeypatch, slug, settings):
     whole, work = load_model(folder / "dense", tokenizer=False), work_folder(folder / "pruned")
-    expected = get(slug).configure(**settings).apply(whole, random_tokens())
+    expected = get_method(slug).configure(**settings).apply(whole, random_tokens())
     for killed in (True, False):
         with monkeypatch.context() as patch:
             if killed:
                 kill_after(patch, 2)
             model = opened(folder)
             with suppress(Killed), model.writing(work):
-                outcome = get(slug).configure(**settings).apply(model, random_tokens())
+                outcome = get_method(slug).configure(**settings).apply(model, random_tokens())
     assert same(fingerprint(whole), fingerprint(model))
     assert outcome.details == expected.details
 

@@ -10,7 +10,7 @@ import sys
 import torch
 import torch.distributed as dist
 
-from implementations.harness import ColumnNorm, ColumnSum, Gram, Moments, SampleNorm, get
+from implementations.harness import ColumnNorm, ColumnSum, Gram, Moments, SampleNorm, get_method
 from implementations.harness.contract.helpers import calibration_for, fingerprint, within_reach
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.prune.parallel import joined, own_part
@@ -28,7 +28,7 @@ RESULTS = {
 
 def pruned(slug: str) -> dict[str, torch.Tensor]:
     """Prune a tiny model with 7 samples, so that two processes have unequal parts."""
-    method, model = get(slug), tiny_model("llama", blocks=3)
+    method, model = get_method(slug), tiny_model("llama", blocks=3)
     within_reach(method, model).apply(model, calibration_for(method, samples=7))
     return fingerprint(model)
 

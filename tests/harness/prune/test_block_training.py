@@ -12,10 +12,10 @@ from torch import Tensor
 from implementations.harness import (
     NumericsError,
     WalkedBlock,
-    descend,
+    block_outputs,
+    gradient_step,
     output_error,
-    outputs,
-    run_with,
+    run_with_weights,
     walk,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
@@ -55,11 +55,11 @@ def test_other_weights_act_as_if_the_block_held_them(family: str):
     block = second_block(family)
     weights = noisy(block)
     before = copy.deepcopy(block.module.state_dict())
-    dense, expected = outputs(block), outputs(edited(block, weights))
+    dense, expected = block_outputs(block), block_outputs(edited(block, weights))
     for i in range(3):
-        assert torch.equal(run_with(block, i, weights), expected[i])
-        assert torch.equal(run_with(block, i, {}), dense[i])
-        assert not torch.equal(run_with(block, i, {"down": weights["down"]}), expected[i])
+        assert torch.equal(run_with_weights(block, i, weights), expected[i])
+        assert torch.equal(run_with_weights(block, i, {}), dense[i])
+        assert not torch.equal(run_with_weights(block, i, {"down": weights["down"]}), expected[i])
     assert all(torch.equal(before[name], x) for name, x in block.module.state_dict().items())
 
 
@@ -70,8 +70,8 @@ def test_gradients_reach_the_given_weights_and_no_others(family: str):
     other = edited(block, weights)
     with torch.enable_grad():
         other.boundary.through(other, other.boundary.hidden[0]).square().sum().backward()
-        loss = run_with(block, 0, weights).square().sum()
-        descend(torch.optim.SGD(weights.values(), lr=0.0), loss, "here")
+        loss = run_with_weights(block, 0, weights).square().sum()
+        gradient_step(torch.optim.SGD(weights.values(), lr=0.0), loss, "here")
     for role, linear in other.linears().items():
         torch.testing.assert_close(weights[role].grad, linear.weight.grad)
     assert all(parameter.grad is None for parameter in block.module.parameters())
@@ -81,7 +81,7 @@ def test_an_exception_leaves_the_weights_of_the_block():
     block = second_block()
     own = block.linears()["down"].weight
     with pytest.raises(RuntimeError):
-        run_with(block, 0, {"down": torch.ones(3, 3)})
+        run_with_weights(block, 0, {"down": torch.ones(3, 3)})
     assert block.linears()["down"].weight is own
 
 
@@ -89,27 +89,27 @@ def test_wider_weights_are_rounded_to_the_dtype_of_the_block():
     block = second_block(dtype=torch.bfloat16)
     wide = {role: x.weight.float().requires_grad_() for role, x in block.linears().items()}
     with torch.enable_grad():
-        y = run_with(block, 0, wide)
+        y = run_with_weights(block, 0, wide)
         y.float().square().sum().backward(inputs=list(wide.values()))
-    assert torch.equal(y, outputs(block)[0])
+    assert torch.equal(y, block_outputs(block)[0])
     assert {each.grad.dtype for each in wide.values()} == {torch.float32}
 
 
 def test_the_error_is_relative_to_all_targets():
     block = second_block()
     weights = noisy(block)
-    assert output_error(block, outputs(block), {}) == 0
-    y, target = (torch.cat(outputs(b)).double() for b in (edited(block, weights), block))
+    assert output_error(block, block_outputs(block), {}) == 0
+    y, target = (torch.cat(block_outputs(b)).double() for b in (edited(block, weights), block))
     expected = float((y - target).square().sum() / target.square().sum())
-    assert output_error(block, outputs(block), weights) == pytest.approx(expected)
-    assert output_error(block, [torch.zeros_like(y) for y in outputs(block)], {}) == 0
+    assert output_error(block, block_outputs(block), weights) == pytest.approx(expected)
+    assert output_error(block, [torch.zeros_like(y) for y in block_outputs(block)], {}) == 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_is_refused(value: float):
     parameter = torch.ones(2, requires_grad=True)
     with torch.enable_grad(), pytest.raises(NumericsError, match=f"block 4: the loss .* {value}"):
-        descend(torch.optim.SGD([parameter], lr=1.0), parameter.sum() * value, "block 4")
+        gradient_step(torch.optim.SGD([parameter], lr=1.0), parameter.sum() * value, "block 4")
     assert parameter.tolist() == [1, 1]
 
 
@@ -118,5 +118,5 @@ def test_steps_do_not_add_up_gradients():
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     for _ in range(3):
         with torch.enable_grad():
-            descend(optimizer, 2 * parameter.sum(), "here")
+            gradient_step(optimizer, 2 * parameter.sum(), "here")
     assert parameter.item() == 1 - 3 * 2

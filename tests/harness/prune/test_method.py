@@ -19,7 +19,7 @@ from implementations.harness import (
     LanguageModel,
     NumericsError,
     cheapest,
-    get,
+    get_method,
     keep_channels,
     keep_kv_groups,
 )
@@ -254,7 +254,7 @@ def test_warns_if_sparsity_is_missed():
         "toy achieved a sparsity of 0.9708 where 0.999 was asked for; compare it with other "
         "methods at the sparsity it achieved"
     ]
-    flap = get("flap").configure(sparsity=0.5)
+    flap = get_method("flap").configure(sparsity=0.5)
     (one,) = warnings_of(flap, num_key_value_heads=1)
     assert "0.442 where 0.5 was asked for (its largest unit holds 18 % of the weights)" in one
     assert warnings_of(First(sparsity=0.5)) == warnings_of(First(pattern="1:4")) == []

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from implementations.harness import get, methods
+from implementations.harness import get_method, methods
 from implementations.harness.errors import BadInput
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_records
@@ -16,7 +16,7 @@ from implementations.harness.runs import run as runs
 from implementations.harness.runs import sweep
 from implementations.harness.runs.job import Setup, make_job
 
-SHARED = [slug for slug in methods() if get(slug).capabilities.parallel]
+SHARED = [slug for slug in methods() if get_method(slug).capabilities.parallel]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results import external
 from implementations.harness.results.external import installed_methods
 
@@ -40,19 +40,19 @@ def file(tmp_path, monkeypatch):
 
 
 def test_file_is_loaded_with_its_origin(file):
-    method = get("./my_method.py")
+    method = get_method("./my_method.py")
     assert method.slug() == "mymethod"
     assert method.external.source == "./my_method.py"
     assert len(method.external.sha256) == 64
-    assert get("./my_method.py") is method
+    assert get_method("./my_method.py") is method
 
 
 def test_changed_file_is_loaded_again(file):
-    before = get("./my_method.py").external.sha256
+    before = get_method("./my_method.py").external.sha256
     changed = file.stat().st_mtime_ns
     file.write_text(METHOD.replace("1.0", "2.0"))
     os.utime(file, ns=(changed, changed))  # Python's bytecode cache would not see the change
-    method = get("./my_method.py")
+    method = get_method("./my_method.py")
     assert method().power == 2
     assert method.external.sha256 != before
 
@@ -60,21 +60,21 @@ def test_changed_file_is_loaded_again(file):
 def test_one_class_of_several_is_named(file):
     file.write_text(METHOD + METHOD.replace("First", "Second"))
     with pytest.raises(BadInput, match=r"got First, Second; name one, as in m.*\.py:First"):
-        get("my_method.py")
-    assert get("my_method.py:Second").slug() == "second"
+        get_method("my_method.py")
+    assert get_method("my_method.py:Second").slug() == "second"
     with pytest.raises(BadInput, match="Third is not a class"):
-        get("my_method.py:Third")
+        get_method("my_method.py:Third")
 
 
 def test_file_beside_it_can_be_imported(file):
     (file.parent / "helper_of_mine.py").write_text("POWER = 3.0")
     file.write_text(METHOD.replace("1.0", "POWER") + "\n" * 3)
     file.write_text("from helper_of_mine import POWER\n" + file.read_text())
-    assert get(str(file))().power == 3
+    assert get_method(str(file))().power == 3
 
 
 def test_configured_method_can_be_sent_to_another_process(file):
-    method = get("./my_method.py").configure(sparsity=0.25)
+    method = get_method("./my_method.py").configure(sparsity=0.25)
     again = pickle.loads(pickle.dumps(method))
     assert again == method
     sent = pickle.dumps(method)
@@ -95,7 +95,7 @@ def test_configured_method_can_be_sent_to_another_process(file):
 def test_unusable_file_is_refused(file, content, message):
     file.write_text(content)
     with pytest.raises(BadInput, match=message):
-        get("./my_method.py")
+        get_method("./my_method.py")
 
 
 @pytest.mark.parametrize(
@@ -109,20 +109,20 @@ def test_unusable_file_is_refused(file, content, message):
 )
 def test_unknown_method_is_refused(name, message):
     with pytest.raises(BadInput, match=message):
-        get(name)
+        get_method(name)
 
 
 @pytest.mark.parametrize("name", ["wanda.py", "dense.py", "123.py"])
 def test_taken_or_invalid_name_is_refused(file, name):
     Path(name).write_text(METHOD)
     with pytest.raises(BadInput, match=r"give yours another name|a letter followed by letters"):
-        get(name)
+        get_method(name)
 
 
 def test_class_of_a_package(file):
     sys.path.insert(0, str(file.parent))
     try:
-        method = get("my_method:First")
+        method = get_method("my_method:First")
     finally:
         sys.path.remove(str(file.parent))
         del sys.modules["my_method"]
@@ -138,6 +138,6 @@ def test_registered_name(file, monkeypatch):
     ]
     monkeypatch.setattr(external, "entry_points", lambda group: points)
     assert installed_methods() == {"mine": "my_method:First"}  # Wanda is that of the atlas
-    assert get("mine").slug() == "mine"
-    assert get("wanda").external is None
+    assert get_method("mine").slug() == "mine"
+    assert get_method("wanda").external is None
     del sys.modules["my_method"]

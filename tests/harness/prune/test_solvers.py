@@ -15,7 +15,7 @@ from implementations.harness import (
     walk,
 )
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.prune.solvers import factored
+from implementations.harness.prune.solvers import factored_layers
 
 
 def problem(rows: int = 6, width: int = 20):
@@ -58,7 +58,7 @@ def test_silent_inputs_cost_nothing() -> None:
 def test_layers_with_the_same_input_share_its_factor(family) -> None:
     for block in walk(tiny_model(family, blocks=1), random_tokens()):
         grams = block.observe(Gram)
-        found = list(factored(block, grams, 0.01))
+        found = list(factored_layers(block, grams, 0.01))
         assert {role: linear for role, linear, *_ in found} == block.linears()
         for role, _, factor, silent in found:
             torch.testing.assert_close(factor, inverse_factor(grams[role].matrix, 0.01))

@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM
 from implementations.harness import BadInput, keep_channels, keep_kv_groups
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
-from implementations.harness.model.saving import save
+from implementations.harness.model.saving import save_model
 from implementations.harness.model.surgery import keep_query_heads
 from implementations.harness.model.units import total_weights
-from implementations.harness.prune.uniform_shape import cut_to, shape_of, sizes
+from implementations.harness.prune.uniform_shape import cut_to_shape, shape_of, sizes
 from tests.masking import mask_units
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
@@ -53,11 +53,11 @@ def test_stock_class_loads_the_cut_model(family: str, tmp_path: Path):
     model = tiny_model(family)
     group = model.blocks[0].attention.group
     heads = torch.arange(4) % group == 0
-    cut_to(model, torch.arange(32) < 24, [heads] * 2, [torch.arange(48) % 2 == 0] * 2)
+    cut_to_shape(model, torch.arange(32) < 24, [heads] * 2, [torch.arange(48) % 2 == 0] * 2)
     expected = replace(shape_of(tiny_model(family)), hidden=24, group=1, channels=24)
     assert shape_of(model) == expected
     assert total_weights(model) == expected.weights
-    save(model, tmp_path / "cut")
+    save_model(model, tmp_path / "cut")
     stock = AutoModelForCausalLM.from_pretrained(tmp_path / "cut", trust_remote_code=False)
     assert stock.config.num_attention_heads == int(heads.sum())
     ids = torch.tensor([[5, 9, 11, 40]])

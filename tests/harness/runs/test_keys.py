@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_records
 from implementations.harness.runs.job import Job, Setup
@@ -23,7 +23,7 @@ METRIC = "ppl/evaluation/32"
 
 
 def job(**parameters) -> Job:
-    return Job(get("magnitude").configure(sparsity=0.5, **parameters), 0)
+    return Job(get_method("magnitude").configure(sparsity=0.5, **parameters), 0)
 
 
 @pytest.fixture

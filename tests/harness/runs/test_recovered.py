@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.boards import boards
 from implementations.harness.results.protocol import Recovery, get_protocol
 from implementations.harness.results.store import load_record, load_records
@@ -45,12 +45,14 @@ def asked(how: str, steps: int = 6) -> Recovery:
 
 
 def job(slug: str, how: str, seed: int = 0, **settings) -> Job:
-    return Job(get(slug).configure(**settings), seed, asked(how))
+    return Job(get_method(slug).configure(**settings), seed, asked(how))
 
 
 @pytest.mark.parametrize(("slug", "how"), [("flap", "lora"), ("wanda", "full")])
 def test_record_has_values_before_and_after_fine_tuning(setup, tmp_path, slug: str, how: str):
-    plain = run(Job(get(slug).configure(sparsity=0.3), 1), setup, runs=tmp_path / "plain").record
+    plain = run(
+        Job(get_method(slug).configure(sparsity=0.3), 1), setup, runs=tmp_path / "plain"
+    ).record
     record = run(job(slug, how, 1, sparsity=0.3), setup, runs=tmp_path).record
     assert record.recovered is not None
     assert record.recovered.before == plain.values
@@ -91,7 +93,7 @@ def test_distillation_compares_with_the_dense_model_itself(setup, tmp_path):
 
 def test_boards_separate_results_with_and_without_fine_tuning(setup, tmp_path):
     for one in (
-        Job(get("flap").configure(sparsity=0.3)),
+        Job(get_method("flap").configure(sparsity=0.3)),
         job("flap", "lora", sparsity=0.3),
         job("wanda", "lora"),
         job("wanda", "full"),
@@ -124,7 +126,9 @@ def test_warns_if_whole_steps_need_more_tokens_than_requested(setup, tmp_path):
     recovery = asked("lora").model_copy(update={"tokens": 100})
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # such as a FutureWarning of transformers that peft causes
-        record = run(Job(get("flap").configure(sparsity=0.3), 0, recovery), setup, runs=tmp_path)
+        record = run(
+            Job(get_method("flap").configure(sparsity=0.3), 0, recovery), setup, runs=tmp_path
+        )
     assert record.record.warnings == (warning,)
     (dense,) = load_records([tmp_path / "tiny" / "dense"])
     assert dense.warnings == (warning,)
@@ -153,9 +157,11 @@ def test_sweep_fine_tunes_the_dense_model_once_per_seed(setup, tmp_path):
 
 def test_refuses_impossible_fine_tuning_before_any_work(setup, world):
     with pytest.raises(BadInput, match="--recover cannot be used with griffin"):
-        Workbench(setup).prepare(Job(get("griffin").configure(sparsity=0.2), 0, asked("lora")))
+        Workbench(setup).prepare(
+            Job(get_method("griffin").configure(sparsity=0.2), 0, asked("lora"))
+        )
     with pytest.raises(BadInput, match="--recover cannot be used with pbs2p"):
-        Workbench(setup).prepare(Job(get("pbs2p").configure(), 0, asked("lora")))
+        Workbench(setup).prepare(Job(get_method("pbs2p").configure(), 0, asked("lora")))
     without = Setup(model=str(world.model), protocol=get_protocol(str(world.protocol)))
     with pytest.raises(BadInput, match="has no `training` text"):
         Workbench(without).prepare(job("flap", "lora"))
@@ -166,5 +172,5 @@ def test_refuses_impossible_fine_tuning_before_any_work(setup, world):
 
 
 def test_record_without_fine_tuning_omits_the_field(setup, tmp_path):
-    written = run(Job(get("magnitude").configure()), setup, runs=tmp_path)
+    written = run(Job(get_method("magnitude").configure()), setup, runs=tmp_path)
     assert "recovered" not in written.path.read_text()

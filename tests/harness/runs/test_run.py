@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError, Unavailable
 from implementations.harness.model.loading import load_model
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.protocol import Recovery, get_protocol
 from implementations.harness.results.record import NO_SPEED_UP
 from implementations.harness.results.store import (
@@ -44,7 +44,7 @@ def setup(world) -> Setup:
 
 
 def job(slug: str, seed: int = 0, **parameters) -> Job:
-    return Job(get(slug).configure(**parameters), seed)
+    return Job(get_method(slug).configure(**parameters), seed)
 
 
 def files(folder: Path) -> list[str]:
@@ -286,12 +286,12 @@ def test_refuses_more_tokens_than_positions_before_any_work(part, world, tmp_pat
 
 
 def test_refuses_nan_weights_before_writing_anything(setup, world, tmp_path):
-    from implementations.harness.model.saving import save
+    from implementations.harness.model.saving import save_model
 
     model = load_model(world.model)
     with torch.no_grad():
         model.blocks[1].norms["input_layernorm"].weight[0] = float("nan")
-    save(model, tmp_path / "damaged")
+    save_model(model, tmp_path / "damaged")
     damaged = Setup(str(tmp_path / "damaged"), setup.protocol)
     for one in (job("wanda"), Job(None)):
         with pytest.raises(NumericsError, match=r"block 1, input_layernorm.weight: .* is damaged"):
@@ -422,13 +422,13 @@ from pathlib import Path
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.recording import commit
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.protocol import Recovery, get_protocol
 from implementations.harness.runs.run import run
 from implementations.harness.runs.support import write_support
 
 protocol = get_protocol(sys.argv[1])
-job, setup = Job(get("wanda").configure()), Setup(protocol.model, protocol)
+job, setup = Job(get_method("wanda").configure()), Setup(protocol.model, protocol)
 for write in (
     lambda: run(job, setup, runs=Path("runs"), publish=True),
     lambda: write_support("magnitude"),

@@ -15,7 +15,7 @@ from implementations.harness.contract.helpers import logits
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model import streaming
 from implementations.harness.model.streaming import StreamedModel, work_folder
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.protocol import Recovery
 from implementations.harness.results.store import load_records
 from implementations.harness.runs import workbench
@@ -30,7 +30,7 @@ def streamed(setup):
 
 
 def job(slug, **settings):
-    return Job(get(slug).configure(**settings))
+    return Job(get_method(slug).configure(**settings))
 
 
 @pytest.mark.parametrize("slug", ["sparsegpt", "flap"])
@@ -113,7 +113,10 @@ def test_model_that_is_not_saved_is_written_to_the_folder_of_the_runs(
 def test_what_needs_the_whole_model_is_refused(setup, streamed, tmp_path):
     recovery = Recovery.by("full", 64)
     for refused, message in (
-        (Job(get("wanda").configure(), 0, recovery), "--recover cannot be used with --stream"),
+        (
+            Job(get_method("wanda").configure(), 0, recovery),
+            "--recover cannot be used with --stream",
+        ),
         (job("slicegpt"), "slicegpt cannot be used with --stream"),
         (job("griffin"), "griffin needs the whole model"),
     ):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.store import load_records, save_record
 from implementations.harness.runs import sweep as sweeping
 from implementations.harness.runs import sweep_file, workers
@@ -21,7 +21,7 @@ METRIC = "ppl/evaluation/32"
 
 
 def job(slug: str, seed: int = 0, **parameters) -> Job:
-    return Job(get(slug).configure(**parameters), seed)
+    return Job(get_method(slug).configure(**parameters), seed)
 
 
 def names(jobs) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_record, published_folders, record_files
@@ -43,7 +43,7 @@ REPORTED = (
 @pytest.fixture(scope="module")
 def pair(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, Record]:
     """Return the record of a structured run and its repetition."""
-    job = Job(get("flap").configure(sparsity=0.3, compensate=False), 1)
+    job = Job(get_method("flap").configure(sparsity=0.3, compensate=False), 1)
     record = run(job, setup, runs=tmp_path_factory.mktemp("pair")).record
     return record, repeat(record)
 
@@ -85,7 +85,7 @@ def test_older_record_without_divergence_is_confirmed(pair):
 
 
 def test_repetition_confirms_a_record_with_a_pattern(setup: Setup, tmp_path):
-    job = Job(get("wanda").configure(pattern="1:4"))
+    job = Job(get_method("wanda").configure(pattern="1:4"))
     assert verify(run(job, setup, runs=tmp_path).record).confirmed == "narrow"
 
 

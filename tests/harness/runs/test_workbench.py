@@ -14,7 +14,7 @@ from transformers import LlamaForCausalLM
 
 from implementations.harness.errors import AtlasWarning, BadInput, NumericsError
 from implementations.harness.progress import reporting
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.protocol import Recovery
 from implementations.harness.results.record import NO_SPEED_UP
 from implementations.harness.runs import workbench
@@ -50,14 +50,14 @@ def counted() -> Iterator[dict[str, int]]:
 def test_loaded_model_is_pruned_in_place(setup):
     bench = Workbench(setup)
     dense = bench.dense()
-    assert bench.measure(Job(get("magnitude").configure()))[1] is dense
+    assert bench.measure(Job(get_method("magnitude").configure()))[1] is dense
 
 
 def test_footprint_has_the_bits_that_the_method_returns(setup):
     bench = Workbench(setup)
-    result, _ = bench.measure(Job(get("pbs2p").configure()))
+    result, _ = bench.measure(Job(get_method("pbs2p").configure()))
     assert result.footprint.bits == result.outcome.bits > 0
-    assert bench.measure(Job(get("magnitude").configure()))[0].footprint.bits is None
+    assert bench.measure(Job(get_method("magnitude").configure()))[0].footprint.bits is None
 
 
 def test_successive_runs_have_one_model_in_memory(setup):
@@ -65,7 +65,7 @@ def test_successive_runs_have_one_model_in_memory(setup):
         bench = Workbench(setup)
         bench.measure(Job(None))
         for seed in (0, 1):
-            bench.measure(Job(get("wanda").configure(), seed))
+            bench.measure(Job(get_method("wanda").configure(), seed))
     assert {
         "pruning with wanda",
         "walking the blocks",
@@ -77,7 +77,7 @@ def test_successive_runs_have_one_model_in_memory(setup):
 def test_speed_measurement_loads_a_second_model(setup):
     with counted() as most:
         bench = Workbench(setup)
-        result, pruned = bench.measure(Job(get("shortgpt").configure(sparsity=0.5)))
+        result, pruned = bench.measure(Job(get_method("shortgpt").configure(sparsity=0.5)))
     assert most["pruning with shortgpt"] == most["generating the sample"] == 1
     assert most["measuring speed"] == max(most.values()) == 2
     assert result.speed is not None
@@ -87,30 +87,30 @@ def test_speed_measurement_loads_a_second_model(setup):
 def test_speed_is_not_measured_without_memory_for_a_second_model(setup, monkeypatch):
     bench = Workbench(setup)
     room = int(workbench.ROOM * bench.footprint.bytes)
-    shallow = get("shortgpt").configure(sparsity=0.5)
+    shallow = get_method("shortgpt").configure(sparsity=0.5)
     for free, measured in ((room - 1, False), (room + 1, True)):
         monkeypatch.setattr(workbench, "free_memory", lambda device, free=free: free)
         result, _ = bench.measure(Job(shallow))
         assert (result.speed is not None) is measured
         assert ("no room for the dense model" in result.no_speed_reason) is not measured
-    assert bench.measure(Job(get("magnitude").configure()))[0].no_speed_reason == NO_SPEED_UP
+    assert bench.measure(Job(get_method("magnitude").configure()))[0].no_speed_reason == NO_SPEED_UP
 
 
 def test_refused_job_leaves_the_model_loaded(setup):
     bench = Workbench(setup)
     dense = bench.dense()
     with pytest.raises(BadInput, match="does not divide"):
-        bench.measure(Job(get("wanda").configure(pattern="2:5")))
+        bench.measure(Job(get_method("wanda").configure(pattern="2:5")))
     for seed in (-1, 2**63):
         with pytest.raises(BadInput, match=f"seed must be between 0 and .*, got {seed}"):
-            bench.measure(Job(get("wanda").configure(), seed))
+            bench.measure(Job(get_method("wanda").configure(), seed))
     assert bench.dense() is dense
 
 
 def test_dense_model_is_intact_after_an_interrupted_run(setup, monkeypatch):
     bench = Workbench(setup)
     before = {name: tensor.clone() for name, tensor in bench.dense().hf.state_dict().items()}
-    method = get("wanda")
+    method = get_method("wanda")
 
     def broken(self, model, calibration):
         for _, _, linear in model.linears():
@@ -147,7 +147,7 @@ def test_prompt_is_counted_with_the_token_at_its_beginning(setup, monkeypatch):
 
 
 def test_warnings_of_a_failed_run_are_shown(setup, monkeypatch):
-    method = get("wanda")
+    method = get_method("wanda")
 
     def broken(self, model, calibration):
         warnings.warn("first this", AtlasWarning, stacklevel=1)
@@ -160,11 +160,14 @@ def test_warnings_of_a_failed_run_are_shown(setup, monkeypatch):
 
 def test_job_has_a_readable_name_and_lists_its_training_texts(setup):
     assert str(Job(None)) == "dense"
-    assert str(Job(get("wanda").configure(pattern="2:4"), 3)) == "wanda 2:4 seed 3"
+    assert str(Job(get_method("wanda").configure(pattern="2:4"), 3)) == "wanda 2:4 seed 3"
     recovery = Recovery.by("lora", 1024)
-    assert Job(get("wanda").configure()).streams == set()
-    assert Job(get("wanda").configure(), recovery=recovery).streams == {"training"}
-    assert Job(get("dpruner").configure()).streams == {"domain"}
-    assert Job(get("dpruner").configure(), recovery=recovery).streams == {"training", "domain"}
+    assert Job(get_method("wanda").configure()).streams == set()
+    assert Job(get_method("wanda").configure(), recovery=recovery).streams == {"training"}
+    assert Job(get_method("dpruner").configure()).streams == {"domain"}
+    assert Job(get_method("dpruner").configure(), recovery=recovery).streams == {
+        "training",
+        "domain",
+    }
     key = Workbench(setup).key
-    assert key(Job(get("wanda").configure())) != key(Job(get("wanda").configure(), 1))
+    assert key(Job(get_method("wanda").configure())) != key(Job(get_method("wanda").configure(), 1))

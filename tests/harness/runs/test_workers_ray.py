@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from implementations.harness.errors import Unavailable
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.registry import get_method
 from implementations.harness.results.store import load_records
 from implementations.harness.runs import workers
 from implementations.harness.runs.job import Job
@@ -107,9 +107,9 @@ def make_address_job(number: int) -> Any:
 def test_ray_gives_the_same_records_as_one_process(setup, cluster, tmp_path):
     jobs = [
         Job(None),
-        *(Job(get(name).configure()) for name in ("magnitude", "wanda")),
-        Job(get("shortgpt").configure(sparsity=0.5)),
-        Job(get("wanda").configure(pattern="2:5")),
+        *(Job(get_method(name).configure()) for name in ("magnitude", "wanda")),
+        Job(get_method("shortgpt").configure(sparsity=0.5)),
+        Job(get_method("wanda").configure(pattern="2:5")),
     ]
     here = sweep(jobs, setup, runs=tmp_path / "here")
     there = sweep(jobs, setup, runs=tmp_path / "there", count=2, ray=True)

@@ -18,7 +18,7 @@ from implementations.harness.contract.tiny import (
     tiny_model,
 )
 from implementations.harness.model.units import Kind
-from implementations.harness.train.gates import gated, off_budget
+from implementations.harness.train.gates import budget_loss, gated
 from implementations.harness.train.losses import next_token_loss
 
 KINDS: tuple[Kind, ...] = (
@@ -91,12 +91,12 @@ def test_refuses_model_moved_block_by_block():
 
 
 def test_budget_loss_is_the_logarithm_of_the_ratio():
-    assert float(off_budget(torch.tensor(80.0), 80)) == 0
+    assert float(budget_loss(torch.tensor(80.0), 80)) == 0
     twice, half = torch.tensor([160.0, 40.0], requires_grad=True).unbind()
-    assert float(off_budget(twice.detach(), 80)) == pytest.approx(math.log(2))
-    assert float(off_budget(half.detach(), 80)) == pytest.approx(math.log(2))
+    assert float(budget_loss(twice.detach(), 80)) == pytest.approx(math.log(2))
+    assert float(budget_loss(half.detach(), 80)) == pytest.approx(math.log(2))
     for left, sign in ((100.0, 1), (50.0, -1)):
         kept = torch.tensor(left, requires_grad=True)
-        off_budget(kept, 80).backward()
+        budget_loss(kept, 80).backward()
         assert kept.grad is not None
         assert float(kept.grad) * sign > 0

@@ -14,7 +14,7 @@ from implementations.harness import (
     BadInput,
     LanguageModel,
     Unavailable,
-    get,
+    get_method,
     keep_channels,
     keep_kv_groups,
     keep_units,
@@ -28,7 +28,7 @@ from implementations.harness.contract.helpers import (
     same,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.train.low_rank import adapter, low_rank
+from implementations.harness.train.low_rank import adapter_parameters, low_rank
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
@@ -98,7 +98,7 @@ def test_merging_preserves_the_trained_output(family: str, way: str, masked: boo
 @pytest.mark.parametrize("pattern", ["2:4", "1:4"])
 def test_masked_zeros_stay_zero(family: str, pattern: str):
     model = tiny_model(family)
-    get("magnitude").configure(pattern=pattern).apply(model)
+    get_method("magnitude").configure(pattern=pattern).apply(model)
     zeros = [linear.weight == 0 for _, _, linear in model.linears()]
     with low_rank(model, rank=4, masked=True) as factors:
         randomise(factors)
@@ -110,7 +110,7 @@ def test_masked_zeros_stay_zero(family: str, pattern: str):
 
 def test_merging_without_mask_fills_zeros():
     model = tiny_model()
-    get("magnitude").configure(sparsity=0.5).apply(model)
+    get_method("magnitude").configure(sparsity=0.5).apply(model)
     with low_rank(model, rank=4) as factors:
         randomise(factors)
     assert all(bool((linear.weight != 0).all()) for _, _, linear in model.linears())
@@ -145,7 +145,7 @@ def test_adapter_returns_the_factors_of_a_layer(family: str, way: str, masked: b
         for block in model.blocks:
             for role, linear in block.linears().items():
                 if linear.weight.numel():
-                    weight, A, B, scale = adapter(linear)
+                    weight, A, B, scale = adapter_parameters(linear)
                     assert id(weight) in frozen
                     found += [id(A), id(B)]
                     expected[block.index, role] = (weight + scale * B @ A).detach()
@@ -159,9 +159,9 @@ def test_adapter_refuses_layer_without_factors():
     model = tiny_model()
     emptied(model)
     with pytest.raises(BadInput, match="has no low-rank factors"):
-        adapter(model.blocks[0].feed_forward.up)
+        adapter_parameters(model.blocks[0].feed_forward.up)
     with low_rank(model), pytest.raises(BadInput, match="has no low-rank factors"):
-        adapter(model.blocks[0].attention.q)
+        adapter_parameters(model.blocks[0].attention.q)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -196,7 +196,7 @@ def test_factors_of_bf16_weights_are_fp32():
 
 def test_works_with_rotated_model():
     model = tiny_model()
-    get("slicegpt").configure(sparsity=0.1).apply(model, random_tokens(16, 32))
+    get_method("slicegpt").configure(sparsity=0.1).apply(model, random_tokens(16, 32))
     with low_rank(model, rank=4) as factors:
         randomise(factors)
         trained = logits(model)
@@ -223,7 +223,7 @@ def test_refuses_invalid_rank_model_and_missing_peft(monkeypatch):
 
 @pytest.mark.parametrize("slug", ["atp", "loraprune", "maskprune"])
 def test_methods_report_missing_peft_before_any_work(slug: str, monkeypatch):
-    method, model = get(slug), tiny_model()
+    method, model = get_method(slug), tiny_model()
     before = fingerprint(model)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(Unavailable, match=rf"{slug} needs peft; install it: pip install"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from implementations.harness import BadInput, LanguageModel, get, perplexity
+from implementations.harness import BadInput, LanguageModel, get_method, perplexity
 from implementations.harness.contract.helpers import calibration_for, fingerprint, same
 from implementations.harness.contract.side_effects import state
 from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
@@ -33,7 +33,7 @@ def asked(how: str, steps: int = 30) -> Recovery:
 
 def pruned(slug: str, family: str = "llama", **settings) -> LanguageModel:
     model = tiny_model(family)
-    get(slug).configure(**settings).apply(model, calibration_for(get(slug)))
+    get_method(slug).configure(**settings).apply(model, calibration_for(get_method(slug)))
     return model
 
 

@@ -2,7 +2,10 @@
 from implementations.harness import *
 
 # Protocols and their text, measurements, records, and saving a pruned model.
-from implementations.harness.data.samples import Samples as Samples, prepare as prepare
+from implementations.harness.data.samples import (
+    Samples as Samples,
+    prepare_samples as prepare_samples,
+)
 from implementations.harness.measure.divergence import (
     DensePredictions as DensePredictions,
     Quality as Quality,
@@ -18,7 +21,7 @@ from implementations.harness.measure.perplexity import (
 )
 from implementations.harness.measure.speed import speed as speed
 from implementations.harness.measure.zero_shot import zero_shot as zero_shot
-from implementations.harness.model.saving import save as save
+from implementations.harness.model.saving import save_model as save_model
 from implementations.harness.prune.method import Outcome as Outcome
 from implementations.harness.results.protocol import (
     Protocol as Protocol,

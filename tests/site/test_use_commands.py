@@ -262,11 +262,11 @@ def test_lm_eval_reads_the_saved_folder(name: str, here: Path, kept) -> None:
 
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[-1][:60])
 def test_the_python_examples_run(code: str, here: Path, kept, capsys) -> None:
-    saves = 'save(model, "pruned")' in code
+    saves = 'save_model(model, "pruned")' in code
     if not saves:
         shutil.copytree(kept("code" if "trust_remote_code" in code else "plain"), "pruned")
     names: dict[str, object] = {}
-    exec(code.replace('prepare("smol"', 'prepare("short.yaml"'), names)
+    exec(code.replace('prepare_samples("smol"', 'prepare_samples("short.yaml"'), names)
     output = capsys.readouterr().out
     if saves:
         assert output.splitlines()[0] == "0.5"

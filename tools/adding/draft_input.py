@@ -81,8 +81,8 @@ def _add_entry(draft: Draft, text: str, path: Path) -> None:
 
 def _unasked(draft: Draft) -> Iterator[str]:
     """Yield the missing fields that no question asks for; the draft must not guess them."""
-    status = draft.value("status")
-    if draft.has_paper and status is None:
+    missing = draft.value("status") is None
+    if missing and draft.has_paper:
         yield "status is missing; write preprint, accepted or published"
     for index, code in enumerate(draft.data.get("code", ())):
         if ("code",) in draft.origin and "official" not in code:

@@ -227,9 +227,7 @@ def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Ite
         model.hf.eval()
         boundary = Boundary(model, tokens.batches(batch_size))
         for block in track(model.blocks, f"reading {tokens.source} block by block"):
-            with model.opened(block), on_device_read_only(block.module, model.accelerator):
-                for i, _, y in boundary.run(block):
-                    boundary.advance(i, block, y)
+            boundary.pass_through(model, block)
         with on_device_read_only(model.hf, model.accelerator, without=model.layers):
             # Outputs of the last block, [batch, length, hidden] each.
             for (start, batch), host in zip(

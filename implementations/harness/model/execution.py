@@ -225,6 +225,15 @@ class Boundary:
         else:  # the last block of a model whose stream is narrower inside
             self.hidden[i] = y.to("cpu", copy=True)
 
+    def pass_through(self, model: LanguageModel, block: Block) -> None:
+        """Open a block, run it once on the accelerator, and enter the next one with its outputs.
+
+        The block is not edited. Raises as `advance`.
+        """
+        with model.opened(block), on_device_read_only(block.module, self.accelerator):
+            for i, _, y in self.run(block):
+                self.advance(i, block, y)
+
     def copy(self) -> Boundary:
         """Return an independent copy with the same activations."""
         duplicate = copy.copy(self)

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from implementations.harness.data.tokens import Tokens
-from implementations.harness.model.execution import Boundary, on_device_read_only, replaced_forward
+from implementations.harness.model.execution import Boundary, replaced_forward
 from implementations.harness.model.view import Block, LanguageModel, preserved
 from implementations.harness.prune.masked import bypass
 
@@ -26,9 +26,9 @@ def prefixes(
 ) -> Iterator[tuple[Block, Callable[[], AbstractContextManager[None]]]]:
     """Yield each block, and a function that makes the model begin there on `tokens`.
 
-    Inside `with known():`, the blocks before it cost nothing, and it gets the activations that they
-    computed before. That is correct only for all of `tokens`, in their micro-batches; call `known`
-    again for each evaluation. The host stores the activations of one block boundary. Raises
+    Inside `with known():`, the blocks before it do not run, and it reads what they computed before.
+    There the model accepts only `tokens`, whole and in the same micro-batches. Call `known` again
+    for each evaluation. The host stores the activations of one block boundary. Raises
     `NumericsError` if they contain NaN or infinity.
     """
     with preserved(model):
@@ -38,15 +38,13 @@ def prefixes(
         for block in blocks:
             yield block, partial(_beginning_at, model.layers[: block.index + 1], boundary.hidden)
             if block is not blocks[-1]:
-                with model.opened(block), on_device_read_only(block.module, model.accelerator):
-                    for i, _, y in boundary.run(block):
-                        boundary.advance(i, block, y)
+                boundary.pass_through(model, block)
 
 
 @contextmanager
 def _beginning_at(layers: nn.ModuleList, hidden: list[Tensor]) -> Iterator[None]:
     """Make the last of `layers` read `hidden`, one per micro-batch, and the others do nothing."""
-    entering = cycle(hidden)  # a pass that prepares the run reads them, too
+    entering = cycle(hidden)  # a `Boundary` reads them once more, when it captures its arguments
 
     def replaced(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return next(entering).to(args[0].device), *args[1:]

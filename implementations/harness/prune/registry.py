@@ -9,9 +9,8 @@ import inspect
 import sys
 import traceback
 from functools import cache
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from implementations.harness.errors import BadInput, in_short
@@ -110,31 +109,20 @@ def _module(module: str, name: str) -> ModuleType:
         raise BadInput(f"{name} cannot be imported: {_cause(error)}") from error
 
 
-class _FromSource(SourceFileLoader):
-    """Compile the file every time.
-
-    Python's bytecode cache takes a file as unchanged if its size and the second of its last change
-    are, so a record could have the hash of the new file and the results of the old one.
-    """
-
-    def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
-        return code
-
-
 @cache  # so that every run of a sweep gets the same class
 def _module_of_file(path: Path, sha256: str) -> ModuleType:
     """Import a file like a script: files beside it can be imported, too."""
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"method_{path.stem}_{sha256[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pydantic looks up the annotations there
     try:
-        spec.loader.exec_module(module)
+        # Not by the loader: its bytecode cache misses a change within one second that keeps the
+        # size of the file, and then the old code would run.
+        exec(compile(path.read_bytes(), path, "exec"), vars(module))
     except Exception as error:
         del sys.modules[name]
         raise BadInput(f"{short_path(path)} cannot be loaded: {_cause(error, path)}") from error

@@ -431,9 +431,7 @@ def walk(
             spent = model.restored(block) if continues else None
             if spent is not None:
                 journal().saved += spent
-                with model.opened(block), on_device_read_only(module, accelerator):
-                    for i, _, y in boundary.run(block):
-                        boundary.advance(i, block, y)
+                boundary.pass_through(model, block)
                 continue
             placed = (
                 on_device(module, accelerator)

@@ -19,7 +19,9 @@ def write_support(slug: str | None = None) -> list[Path]:
         BadInput: unknown method, or outside a checkout.
     """
     require_checkout("atlas support")
-    slugs = methods() if slug is None else [get_method(slug).slug()]
+    slugs = methods()
+    if slug is not None:
+        slugs = [get_method(slug).slug()]
     paths = []
     for name in track(slugs, "trying every family and pattern"):
         path = IMPLEMENTATIONS / name / "records" / "support.json"

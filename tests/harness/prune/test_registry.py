@@ -139,5 +139,6 @@ def test_registered_name(file, monkeypatch):
     monkeypatch.setattr(external, "entry_points", lambda group: points)
     assert installed_methods() == {"mine": "my_method:First"}  # Wanda is that of the atlas
     assert get_method("mine").slug() == "mine"
-    assert get_method("wanda").external is None
+    wanda = get_method("wanda")
+    assert wanda.external is None
     del sys.modules["my_method"]

@@ -36,7 +36,7 @@ demo: $(VENV)/.demo ## Prune a real model with five methods, compare them, build
 test: SELECT ?= not (full or browser or slow or fuzz)
 test: $(VENV)/.all ## Run the fast tests, about 7 minutes on two cores (WORKERS=2 THREADS=1)
 test-all: SELECT ?= not (slow or fuzz)
-test-all: $(VENV)/.all ## Run all tests, with every model family and a browser (about 35 minutes)
+test-all: $(VENV)/.all ## Also test on the real model, all model families and in a browser (about 35 minutes)
 test test-all:
 	OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) TOKENIZERS_PARALLELISM=false \
 	  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m '$(SELECT)' $(PYTEST)
@@ -67,7 +67,7 @@ bench: $(VENV)/.all ## Measure speed and memory of harness and solvers (needs id
 gpu: OUT     ?= build/gpu
 gpu: MINUTES  = 9
 gpu gpu-wheels: WHEELS ?= build/gpu-wheels
-gpu: ## Test and measure the GPU of this machine, in at most 9 minutes (OUT=build/gpu MINUTES=9)
+gpu: ## Test and measure the GPU of this machine (PYTHON=python with PyTorch, OUT=build/gpu, MINUTES=9)
 	@$(CHECK_PYTHON)
 	@started=$$(date +%s); $(PYTHON) -m tools.gpu.environment build/gpu-environment --wheels $(WHEELS) && \
 	  build/gpu-environment/bin/python -m tools.gpu $(OUT) --minutes $(MINUTES) \
@@ -93,8 +93,9 @@ serve: $(VENV)/.site ## Serve the site on this machine and rebuild it on every c
 	$(BIN)/python -m tools.site
 	$(BIN)/python -m mkdocs serve --dirty --quiet --dev-addr 127.0.0.1:$(PORT)
 
-clean: ## Remove the environment, the built site and caches; keep runs/
-	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove the environment, the built site and caches; keep runs/ and the results of make gpu
+	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name 'gpu*' -exec rm -rf {} +
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # There is one environment; each stamp file records a set of installed extras.

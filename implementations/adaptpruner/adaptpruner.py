@@ -123,12 +123,12 @@ class AdaptPruner(UnitMethod):
 
         The last step is partial, so that it stops at the goal.
         """
-        counts, costs = (both.T.flatten() for both in self._counted(model))  # [parts]
+        counts, costs = (both.T.flatten() for both in self.counts_and_costs(model))  # [parts]
         heads = [block.attention.head_size for block in model.blocks]
         rows = torch.tensor([[size, 1] for size in heads]).double().flatten()  # per unit, [parts]
         part = torch.arange(len(counts)).repeat_interleave(counts)  # of each unit, [units]
         number = torch.arange(len(part)) - (counts.cumsum(0) - counts)[part] + 1  # within its part
-        goes_at = (number - 1 / rows[part]) / counts[part] + ROUNDING
+        removed_at = (number - 1 / rows[part]) / counts[part] + ROUNDING
         left = number <= counts[part] - self.least
         sparsity = torch.zeros(len(heads), dtype=torch.float64)
         for step in range(self.steps):
@@ -137,12 +137,14 @@ class AdaptPruner(UnitMethod):
                 return step
             samples = self.drawn(calibration)
             risen = self.risen(sparsity, importance(model, samples))
-            when = moments(goes_at, sparsity[part // 2], risen[part // 2])
-            going = (left & (when < 1) if step < self.steps - 1 else left).nonzero().flatten()
-            share = excess / max(int(costs[part[going]].sum()), 1)
-            going = going[cheapest(when[going], costs[part[going]], share)]
-            left[going], sparsity = False, risen
-            self.cut(model, samples, torch.bincount(part[going], minlength=len(counts)).view(-1, 2))
+            when = moments(removed_at, sparsity[part // 2], risen[part // 2])
+            candidates = (left & (when < 1) if step < self.steps - 1 else left).nonzero().flatten()
+            share = excess / max(int(costs[part[candidates]].sum()), 1)
+            candidates = candidates[cheapest(when[candidates], costs[part[candidates]], share)]
+            left[candidates], sparsity = False, risen
+            self.cut(
+                model, samples, torch.bincount(part[candidates], minlength=len(counts)).view(-1, 2)
+            )
             if share <= 1:
                 return step + 1
         return self.steps
@@ -220,14 +222,14 @@ def normalised(values: Tensor) -> Tensor:
     return centred / centred.abs().max()
 
 
-def moments(goes_at: Tensor, before: Tensor, after: Tensor) -> Tensor:
+def moments(removed_at: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """Return when a unit is removed in a step from sparsity `before` to `after`, all `[units]`.
 
     Below 1, the unit is removed within the step. From 1 on, it would be removed later, as the
     sparsity rises from `after` to 1.
     """
-    within = (goes_at - before) / (after - before)
-    return torch.where(goes_at < after, within, 1 + (goes_at - after) / (1 - after))
+    within = (removed_at - before) / (after - before)
+    return torch.where(removed_at < after, within, 1 + (removed_at - after) / (1 - after))
 
 
 def scores(block: Block, kind: Kind, salience: Mapping[str, Tensor]) -> Tensor:

@@ -157,10 +157,10 @@ def test_no_step_follows_the_shortened_one(cuts, share: float, steps: int):
 
 
 def test_step_in_which_a_unit_is_removed():
-    goes_at = torch.tensor([0.2, 0.25, 0.3, 0.4, 1.0])
-    found = moments(goes_at, torch.tensor(0.2), torch.tensor(0.3))
+    removed_at = torch.tensor([0.2, 0.25, 0.3, 0.4, 1.0])
+    found = moments(removed_at, torch.tensor(0.2), torch.tensor(0.3))
     assert found.tolist() == pytest.approx([0, 0.5, 1, 1 + 1 / 7, 2])
-    still = moments(goes_at, torch.tensor(0.2), torch.tensor(0.2))
+    still = moments(removed_at, torch.tensor(0.2), torch.tensor(0.2))
     assert float(still.min()) == 1
 
 

@@ -3,7 +3,7 @@
 Under a given mask, the best weights keep the layer's outputs, `argmin ||X W^ - X (M * W)||^2`. The
 alternating direction method of multipliers computes them for all rows with a single inverse,
 because the mask only enters a projection. The first iterations choose the mask again each time, by
-Wanda's score of the current weights.
+the size of the scaled weights plus their dual variables.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class ADMMPruning(WeightMethod):
         are marked, so the largest KEEP of every group of a pattern stay.
         """
         count = share_of(share, scores.numel())
-        # Without a pattern, this is already the answer.
+        # Without a pattern, one selection with the smaller of the two sparsities is enough.
         unstructured = share_of(min(share, self.sparsity), scores.numel())
         removed = self.choose(scores, within="matrix", count=unstructured)
         if count >= removed.sum():

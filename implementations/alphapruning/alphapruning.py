@@ -23,12 +23,12 @@ from implementations.harness import (
     Tokens,
     WalkedBlock,
     WeightMethod,
+    block_weights,
     capped,
     prune_by_input_norms,
     prune_by_magnitude,
     prune_by_solving,
     track,
-    unit_costs,
     walk,
 )
 
@@ -61,7 +61,7 @@ class AlphaPruning(WeightMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Fit the exponents of the dense blocks, then prune; return exponents and shares."""
         exponents = self.block_exponents(model)
-        sizes = torch.cat([unit_costs(block, "blocks") for block in model.blocks])  # [blocks]
+        sizes = torch.tensor([block_weights(block) for block in model.blocks])  # [blocks]
         shares = layer_shares(exponents, sizes, self.sparsity, self.spread)
         counts = self.counts(model, shares)
         for block in walk(model, calibration):

@@ -117,9 +117,9 @@ class AST(WeightMethod):
 
         def after(step: int) -> None:
             if (step + 1) % self.refresh == 0:
-                self.follow(masks)
+                self.update_masks(masks)
 
-        with under(model, masks):
+        with masked_weights(model, masks):
             losses = optimise(
                 groups,
                 partial(self.loss, model, teacher),
@@ -129,7 +129,7 @@ class AST(WeightMethod):
                 state={str(number): removed for number, removed in enumerate(masks.values())},
                 by=partial(AnnealedAdamW, masks=masks, pull=self.pull),
             )
-        self.follow(masks)
+        self.update_masks(masks)
         for weight, removed in masks.items():
             weight.masked_fill_(removed, 0)
         moved = sum(int((a != b).sum()) for a, b in zip(first, masks.values(), strict=True))
@@ -141,10 +141,10 @@ class AST(WeightMethod):
     def loss(self, model: LanguageModel, teacher: LanguageModel, ids: Tensor) -> Tensor:
         """Return `alpha KL(teacher || model) + (1 - alpha)` next-token loss, equation (4)."""
         with torch.no_grad():
-            meant = logits_of(teacher, ids)  # [windows, length, vocabulary]
-        said = logits_of(model, ids)
-        distilled = distillation_loss(said, meant, self.temperature)
-        return self.alpha * distilled + (1 - self.alpha) * cross_entropy_of(said, ids)
+            teacher_logits = logits_of(teacher, ids)  # [windows, length, vocabulary]
+        student_logits = logits_of(model, ids)
+        distilled = distillation_loss(student_logits, teacher_logits, self.temperature)
+        return self.alpha * distilled + (1 - self.alpha) * cross_entropy_of(student_logits, ids)
 
     def masks(self, model: LanguageModel, calibration: Tokens) -> dict[Tensor, Tensor]:
         """Return the first mask of every linear layer's weight; the model stays dense."""
@@ -164,7 +164,7 @@ class AST(WeightMethod):
         """Mark all but the largest `|W|` of each group of inputs, or of each row, `[out, in]`."""
         return self.choose(weight.detach().abs().float())
 
-    def follow(self, masks: Masks) -> None:
+    def update_masks(self, masks: Masks) -> None:
         """Update the masks from the current weights, unless they are fixed."""
         if self.mask == "adaptive":
             for weight, removed in masks.items():
@@ -189,7 +189,7 @@ class Masked(nn.Module):
 
 
 @contextmanager
-def under(model: LanguageModel, masks: Masks) -> Iterator[None]:
+def masked_weights(model: LanguageModel, masks: Masks) -> Iterator[None]:
     """Context manager in which every linear layer of the blocks computes under its mask.
 
     The parameters stay the same objects. On exit they are dense and back in their place.

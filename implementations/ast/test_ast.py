@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from implementations.ast import AST
-from implementations.ast.ast import AnnealedAdamW, under
+from implementations.ast.ast import AnnealedAdamW, masked_weights
 from implementations.harness import (
     BadInput,
     Calibration,
@@ -90,7 +90,7 @@ def test_initial_wanda_mask_equals_wanda():
 def test_forward_pass_uses_exactly_the_kept_weights(dtype: torch.dtype):
     model = tiny_model(dtype=dtype)
     masks, before = ast().masks(model, TEXT), fingerprint(model)
-    with under(model, masks):
+    with masked_weights(model, masks):
         found = logits(model)
     assert torch.equal(found, logits(settled(model, ast())))
     assert same(before, fingerprint(model))
@@ -102,7 +102,7 @@ def test_straight_through_gradient_reaches_every_weight():
     linear = model.blocks[1].feed_forward.down
     weight, seen = linear.weight, {}
     handle = linear.register_forward_hook(lambda _, inputs, out: seen.update(x=inputs[0], y=out))
-    with under(model, masks), torch.enable_grad():
+    with masked_weights(model, masks), torch.enable_grad():
         weight.requires_grad_(True)
         value = logits_of(model, TEXT.ids).logsumexp(-1).square().sum()
         (outward,) = torch.autograd.grad(value, seen["y"], retain_graph=True)
@@ -214,12 +214,12 @@ def test_growing_masked_weight_replaces_a_kept_one():
         weight.grad = torch.tensor([[0.0, 0.0, -1.0, 0.0]])  # the third matters
         optimizer.step()
     held = masks[weight]
-    method.follow(masks)
+    method.update_masks(masks)
     assert masks[weight] is held  # by what computes under it too
     assert held.tolist() == [[False, True, False, True]]
     assert abs(float(weight[0, 3])) < 0.2  # and what nothing holds dies
     fixed = {weight: torch.tensor([[False, False, True, True]])}
-    ast(mask="fixed").follow(fixed)
+    ast(mask="fixed").update_masks(fixed)
     assert fixed[weight].tolist() == [[False, False, True, True]]
 
 
@@ -235,7 +235,7 @@ def test_mask_is_updated_at_intervals_and_at_the_end(monkeypatch):
         return optimise_step(self)
 
     monkeypatch.setattr(AnnealedAdamW, "step", step)
-    monkeypatch.setattr(AST, "follow", lambda self, masks: taken.append(len(done)))
+    monkeypatch.setattr(AST, "update_masks", lambda self, masks: taken.append(len(done)))
     method.apply(model, TEXT)
     assert taken == [3, 6, 7]
 

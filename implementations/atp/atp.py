@@ -46,8 +46,8 @@ from implementations.harness import (
     low_rank,
     next_token_loss,
     optimise,
+    total_weights,
     training_course,
-    unit_costs,
 )
 
 HELD_OUT = 8  # every eighth window of the domain is reserved for the decisions
@@ -100,7 +100,7 @@ class ATP(UnitMethod):
         patterns = Patterns(model)
         costs = [part for part in patterns.parts(patterns.costs) if len(part)]
         least = sum(int(part.min()) for part in costs)
-        everything = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
+        everything = total_weights(model)
         return (int(patterns.costs.sum()) - least) / everything
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:

@@ -37,7 +37,7 @@ from implementations.harness import (
     walk,
 )
 
-HIGHEST = 1 / (1 + math.exp(-0.5))  # largest mean rate, if no coefficient exceeds e times another
+HIGHEST = 1 / (1 + math.exp(-0.5))  # largest mean rate, if no probability exceeds e times another
 SMOOTH = (0.42, 0.58)  # sparsities that leave rates free to move with a sigmoid
 STEEPEST = 1e4  # largest slope of the initial logits
 ROUNDING = 1e-3  # weights; the rounding of a mean rate must not cost a whole one

@@ -45,7 +45,7 @@ from implementations.harness import (
     prune_by_solving,
     require_whole_layers,
     set_stream_matrix,
-    unit_costs,
+    total_weights,
     walk,
 )
 
@@ -94,7 +94,7 @@ class DenoiseRotator(WeightMethod):
                 f"got {self.block_size}"
             )
         require_whole_layers(model, self.slug())
-        total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
+        total = total_weights(model)
         least = self.added_weights(model) / total
         if 0 < self.target <= least:
             raise BadInput(

@@ -107,14 +107,16 @@ class DispLLM(UnitMethod):
         losses = self.train(model, stream, source, budget)
         vectors = [vector.detach().cpu() for vector in source.own()]
         gates = [torch.bernoulli((vector + OPEN).sigmoid()) for vector in vectors]
-        drawn = int(budget.kept(_rows([gates[number] for number in source.order])))
-        likely = int(budget.kept(_rows([vectors[number] + OPEN >= 0 for number in source.order])))
+        drawn = int(budget.kept(_open_gates([gates[number] for number in source.order])))
+        likely = int(
+            budget.kept(_open_gates([vectors[number] + OPEN >= 0 for number in source.order]))
+        )
         kept = cut(vectors, source.order, budget, (1 - self.sparsity) * budget.all)
         parts = iter(kept)
         for block in model.visit():
             for kind in VECTORS:
                 keep_units(block, kind, next(parts))
-        widths = zip(*_rows(kept), strict=True)  # [5][blocks]
+        widths = zip(*_open_gates(kept), strict=True)  # [5][blocks]
         return {
             "open_before_the_cut": {"drawn": drawn / budget.all, "likely": likely / budget.all},
             "widths": {k: [int(n) for n in row] for k, row in zip(VECTORS, widths, strict=True)},
@@ -135,7 +137,7 @@ class DispLLM(UnitMethod):
             def loss(ids: Tensor) -> Tensor:
                 drawn = logits.draw(self.temperature)  # [units], 0 or 1
                 gates.values = on_both_branches(drawn, budget)
-                left = budget.kept(_rows(drawn.split(budget.counts)))
+                left = budget.kept(_open_gates(drawn.split(budget.counts)))
                 return next_token_loss(model, ids) + self.strength * budget_loss(left, target)
 
             return optimise(logits.parameters(), loss, stream, plan)
@@ -196,7 +198,7 @@ def cut(
         return [split[number] >= removals for number in order]
 
     def left(removals: int) -> int:
-        return int(budget.kept(_rows(staying(removals))))
+        return int(budget.kept(_open_gates(staying(removals))))
 
     low, high = 0, len(ranks) - len(vectors)
     while low < high:  # find the fewest removals that meet the target
@@ -205,7 +207,7 @@ def cut(
     return staying(min((low, max(low - 1, 0)), key=lambda n: abs(left(n) - target)))
 
 
-def _rows(parts: Sequence[Tensor]) -> list[list[Any]]:
+def _open_gates(parts: Sequence[Tensor]) -> list[list[Any]]:
     """Count the open gates of each vector, `[blocks][5]`."""
     sums = [part.sum() for part in parts]
     return [sums[i : i + len(VECTORS)] for i in range(0, len(sums), len(VECTORS))]

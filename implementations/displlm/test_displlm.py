@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -31,6 +32,7 @@ from implementations.harness import (
     keep_kv_groups,
     load_model,
     masked,
+    next_token_loss,
     perplexity,
 )
 from implementations.harness.contract.helpers import logits
@@ -269,7 +271,6 @@ def test_training_reaches_the_budget():
 
 
 def test_one_draw_serves_both_terms_at_a_steady_rate(monkeypatch):
-    """Record the arguments of the training loop."""
     seen: dict = {}
     penalised: list[Tensor] = []
 
@@ -281,8 +282,10 @@ def test_one_draw_serves_both_terms_at_a_steady_rate(monkeypatch):
     def optimise(parameters, loss, stream, plan):
         seen["plan"], seen["trained"] = plan, sum(p.numel() for p in parameters)
         seen["frozen"] = not any(p.requires_grad for p in model.hf.parameters())
+        ids = next(stream.batches(1))
         with torch.enable_grad():
-            seen["loss"] = float(loss(next(stream.batches(1))).detach())
+            seen["loss"] = float(loss(ids).detach())
+        seen["plain"] = float(next_token_loss(model, ids))  # the fake gates change nothing
         return [1.0]
 
     def twice(drawn: Tensor, budget: Budget) -> Tensor:
@@ -297,13 +300,15 @@ def test_one_draw_serves_both_terms_at_a_steady_rate(monkeypatch):
         monkeypatch.setattr(displlm, name, fake)
     monkeypatch.setattr(displlm, "on_both_branches", twice)
     model = tiny_model()
-    DispLLM(steps=7, sparsity=0.2, hypernetwork=False).apply(model, text_for(model))
+    DispLLM(steps=7, sparsity=0.2, strength=6, hypernetwork=False).apply(model, text_for(model))
     assert torch.equal(seen["gates"].values, 2 * seen["drawn"])
     assert seen["plan"] == Plan(7, 1e-3, 1, decay="none", weight_decay=0.05, clip=None)
     budget = Budget(tiny_model())
     assert seen["trained"] == sum(budget.counts)
     assert seen["frozen"]
     assert int(penalised[0]) == budget.kept(counted(list(seen["drawn"].split(budget.counts))))
+    penalty = abs(math.log(int(penalised[0]) / (0.8 * budget.all)))
+    assert seen["loss"] == pytest.approx(seen["plain"] + 6 * penalty, rel=1e-5)
 
 
 def test_a_block_without_channels_is_refused():
@@ -317,7 +322,7 @@ def test_a_block_without_channels_is_refused():
 
 @pytest.mark.model
 def test_on_the_real_model_trained_gates_beat_random_ones(first_blocks, monkeypatch):
-    # All of its blocks: of four the loss says nothing.
+    # All blocks, because the loss of four blocks is meaningless.
     ahead = Tokens.from_ids(first_blocks.ahead.ids[:2, :64])
     windows = first_blocks.short.training.windows.ids
     text = Calibration(**vars(ahead), training=Stream(Tokens.from_ids(windows[:, :64])))
@@ -327,13 +332,13 @@ def test_on_the_real_model_trained_gates_beat_random_ones(first_blocks, monkeypa
         DispLLM(sparsity=0.1, steps=8, learning_rate=0.1, hypernetwork=False).apply(model, text)
         return perplexity(model, ahead).value
 
-    def by_lot(parameters, *_) -> list[float]:
+    def random_gates(parameters, *_) -> list[float]:
         for vector in parameters:
             vector.data.normal_()
         return [0.0]
 
     trained = left()
-    monkeypatch.setattr(displlm, "optimise", by_lot)
+    monkeypatch.setattr(displlm, "optimise", random_gates)
     assert trained < 0.6 * left()
 
 

@@ -82,42 +82,44 @@ class DPruner(WeightMethod):
         """Score on both texts, restore every weight, and zero those with the lowest scores."""
         stream = calibration.domain
         assert stream is not None  # guaranteed by `check`
-        with lent(model):
+        with restored_parameters(model):
             general = self.general(model, calibration)
-        with lent(model):
+        with restored_parameters(model):
             scores, details = self.dual(model, stream, general)
-        for (_, _, linear), score in zip(model.linears(), scores, strict=True):
+        for linear, score in zip(nonempty(model), scores, strict=True):
             linear.weight.masked_fill_(self.lowest(score), 0)
         return details
 
     def general(self, model: LanguageModel, calibration: Calibration) -> list[Tensor]:
-        """Return `G [out, in]` of every linear layer, in order, and leave the model pruned.
+        """Return `G [out, in]` of every linear layer with weights, and leave the model pruned.
 
         `G` is `w^2 / U_jj^2`, the error of removing a weight after the earlier columns were pruned
         and compensated. The Hessian is `2 / n * X^T X` for `n` windows of text.
         """
-        found = {}
+        importances = {}
+        share = self.model_copy(update={"sparsity": self.general_sparsity})
         for block in walk(model, calibration):
             grams = block.observe(Gram)
-            for role, linear, factor, silent in factored_layers(block, grams, self.damping):
+            for _, linear, factor, silent in factored_layers(block, grams, self.damping):
+                if not linear.weight.numel():
+                    continue
                 costs: list[Tensor] = []
 
-                def choose(seen: Tensor, costs: list[Tensor] = costs) -> Tensor:
-                    costs.append(seen)
-                    share = self.model_copy(update={"sparsity": self.general_sparsity})
-                    return share.choose(seen, within="matrix")
+                def choose(costs_of_columns: Tensor, costs: list[Tensor] = costs) -> Tensor:
+                    costs.append(costs_of_columns)
+                    return share.choose(costs_of_columns, within="matrix")
 
                 solved = sparse_solve(linear.weight, factor, silent, choose, self.block_size)
                 linear.weight.copy_(solved)
                 # `Gram` is a plain sum, and the costs scale with the Hessian.
-                found[block.index, role] = torch.cat(costs, dim=1) * (2 / len(calibration.ids))
-        return [found[block.index, role] for block, role, _ in model.linears()]
+                importances[linear] = torch.cat(costs, dim=1) * (2 / len(calibration.ids))
+        return [importances[linear] for linear in nonempty(model)]
 
     def dual(
         self, model: LanguageModel, stream: Stream, general: Sequence[Tensor]
     ) -> tuple[list[Tensor], dict[str, Any]]:
         """Fine-tune on the domain; return the scores `[out, in]` and the details for the record."""
-        weights = [linear.weight for _, _, linear in model.linears()]
+        weights = [linear.weight for linear in nonempty(model)]
         scores = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
         plan = Plan(
             self.steps, self.learning_rate, self.batch, warmup=0.1, decay="linear", clip=None
@@ -185,8 +187,13 @@ def descent(parameters: Any, lr: float, **_: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=lr)
 
 
+def nonempty(model: LanguageModel) -> list[nn.Linear]:
+    """Return the linear layers of all blocks in order, without those that lost all their inputs."""
+    return [linear for _, _, linear in model.linears() if linear.weight.numel()]
+
+
 @contextmanager
-def lent(model: LanguageModel) -> Iterator[None]:
+def restored_parameters(model: LanguageModel) -> Iterator[None]:
     """Context manager that restores every parameter on exit, also after an error."""
     held: list[tuple[nn.Parameter, Tensor]] = [
         (parameter, parameter.detach().clone()) for parameter in model.hf.parameters()

@@ -76,7 +76,7 @@ class DSnoT(WeightMethod):
             for role, linear in block.linears().items():
                 W, seen = linear.weight.float(), moments[role]  # [out, in]
                 removed = first = self.choose(metrics[role])
-                if role not in PARTS.get(self.skip, ()):
+                if W.numel() and role not in PARTS.get(self.skip, ()):
                     terms = W * (SAMPLE * seen.mean).float()  # contribution to the output, C
                     variance = seen.variance.clamp(min=STEADY).float()
                     worth = terms / variance**self.variance_power

@@ -139,8 +139,8 @@ def crossed(masks: Tensor) -> Tensor:
 
 def repaired(masks: Tensor, count: int) -> Tensor:
     """Flip random bits of the masks so that each has exactly `count` ones."""
-    lots = masks + torch.rand(masks.shape, dtype=torch.float64)  # ones rank before zeros
-    kept = lots.topk(count, dim=1).indices
+    ranks = masks + torch.rand(masks.shape, dtype=torch.float64)  # ones rank before zeros
+    kept = ranks.topk(count, dim=1).indices
     return torch.zeros_like(masks).scatter(1, kept, True)
 
 

@@ -44,7 +44,7 @@ from implementations.harness import (
 )
 
 START = 0.05  # initial sparsity, and initial share of the text, of the search
-Masks = Callable[[Tensor, float], Tensor]  # maps a proposal and a sparsity to the removed units
+MaskFunction = Callable[[Tensor, float], Tensor]  # (proposal, sparsity) -> removed units
 ENTERED: tuple[tuple[Kind, str], ...] = (("kv-groups", "o"), ("channels", "down"))
 
 
@@ -113,7 +113,7 @@ class FastForward(UnitMethod):
 
     def parts(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
         """Return the units of every part and the weights per unit, `[parts]`, block by block."""
-        counts, costs = self._counted(model)  # [kinds, blocks]
+        counts, costs = self.counts_and_costs(model)  # [kinds, blocks]
         return counts.T.flatten(), costs.T.flatten()
 
     def max_sparsity(self, model: LanguageModel) -> float:
@@ -145,7 +145,7 @@ class FastForward(UnitMethod):
         return widths_left(model) | details | {"perplexity": loss.least}
 
     def search(
-        self, model: LanguageModel, text: Tokens, mask: Masks, policy: Policy
+        self, model: LanguageModel, text: Tokens, mask: MaskFunction, policy: Policy
     ) -> tuple[Candidates, dict[str, Any]]:
         """Train the policy; return the candidates evaluated at full sparsity on all the text."""
         windows, evaluations, means = len(text.ids), 0, []

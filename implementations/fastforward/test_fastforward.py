@@ -153,7 +153,9 @@ def test_one_step_equals_the_explicit_loss():
     for was, now in zip(twin.parameters(), policy.parameters(), strict=True):
         expected = was.grad * min(1, 0.5 / float(norm))
         torch.testing.assert_close(now.grad, expected, rtol=1e-3, atol=1e-6)
-        torch.testing.assert_close(now - was, -5e-4 * expected.sign(), rtol=0, atol=1e-3)
+        sure = expected.abs() > 1e-5  # Adam's first step does not depend on the size
+        step = (now - was)[sure]
+        torch.testing.assert_close(step, -5e-4 * expected[sure].sign(), rtol=0, atol=2e-5)
 
 
 def test_updates_of_probabilities_are_clipped():
@@ -279,7 +281,7 @@ def test_selects_from_the_end_of_the_search_only(monkeypatch):
     ended = seen[-1]["loss"]
     assert details["perplexity"] == ended.least == min(ended.seen.values())
     before = [loss for update in seen[:4] for loss in update["loss"].seen.values()]
-    assert min(before) < ended.least  # little is gone there, and little text asked
+    assert min(before) < ended.least  # few units are removed there, and the text is short
     total = count_weights(tiny_model(blocks=3)).all
     assert count_weights(model).all == pytest.approx(0.6 * total, abs=96 / 2 + 1)
     searches = {id(update["loss"]): update["loss"] for update in seen}

@@ -146,7 +146,7 @@ def attention_only(W_o: Tensor, heads: int) -> Block:
 
 def test_removes_constant_head_first_and_adds_its_mean():
     block = attention_only(torch.eye(2), heads=2)
-    # Head 0 says 0 and 2, head 1 always 1: the means are equal, the fluctuations 2 and 0.
+    # Head 0 outputs 0 and 2, head 1 always 1: the means are equal, the fluctuations 2 and 0.
     steady = {"o": moments(torch.tensor([[0.0, 1.0], [2.0, 1.0]])), "down": moments(torch.eye(2))}
     scores = FLAP().score(block, steady)
     assert scores[:2].tolist() == pytest.approx([0.5**0.5, -(0.5**0.5)])

@@ -34,7 +34,8 @@ class Griffin(PromptMethod):
     sparsity: Ratio = 0.33
     """Share of the blocks' weights not used after the prompt: for Llama 2, half of the channels."""
     select: Literal["prompt", "sampled", "magnitude", "random"] = "prompt"
-    """Selection by prompt, sampled by its scores, or (baselines) by weight norm or at random."""
+    """How channels are selected: by the highest scores on the prompt, by a random sample with these
+    scores as probabilities, or, as baselines, by the largest weight norms or at random."""
     shared: bool = False
     """Use one selection for the whole batch, so that layers can be sliced, not one per sample."""
 
@@ -50,7 +51,7 @@ class Griffin(PromptMethod):
         if self.select == "magnitude":
             return magnitude(block)[None]
         if self.select == "random":
-            return torch.rand(1, evidence.shape[-1], generator=generator)
+            return torch.rand(1, evidence.shape[-1], generator=generator).to(evidence.device)
         if self.shared:  # texts of any length count equally
             tokens = evidence.sum(dim=-1, keepdim=True).clamp(min=1)  # [samples, 1]
             statistic = (evidence / tokens).sqrt().sum(dim=0, keepdim=True)

@@ -28,6 +28,7 @@ from implementations.harness import (
     UnitMethod,
     acting,
     replaced_forward,
+    unit_costs,
 )
 
 
@@ -92,15 +93,15 @@ class PromptMethod(UnitMethod):
 
     def unused(self, model: LanguageModel) -> int:
         """Return the number of weights that are not used after the prompt."""
-        channels = zip(model.blocks, self.kept(model), strict=True)
         return sum(
-            (block.feed_forward.channels - kept) * int(cost)
-            for (block, kept), cost in zip(channels, self._counted(model)[1][0], strict=True)
+            int(unit_costs(block, "channels")[kept:].sum())  # all channels of a block cost the same
+            for block, kept in zip(model.blocks, self.kept(model), strict=True)
         )
 
     def _choose(self, block: Block, kept: int, seed: int, evidence: Tensor) -> Tensor:
         """Return the indices of the kept channels, `[samples or 1, kept]`."""
-        generator = torch.Generator().manual_seed(seed + block.index)
+        # A factor above the number of blocks of any model, so that no two seeds share draws.
+        generator = torch.Generator().manual_seed(seed * 2**20 + block.index)
         scores = self.scores(block, evidence, generator)
         return scores.topk(kept, dim=-1).indices
 

@@ -87,7 +87,7 @@ def test_keeps_the_largest_activations_of_the_prompt(family: str) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
-def test_half_of_the_channels_are_half_of_their_weights(share: float) -> None:
+def test_every_block_keeps_equally_many_channels(share: float) -> None:
     model = tiny_model(blocks=4)
     method = Griffin(sparsity=share)
     total = sum(linear.weight.numel() for _, _, linear in model.linears())
@@ -140,17 +140,6 @@ def test_baselines_ignore_the_prompt(select: str) -> None:
     method = Griffin(select=select)
     a, b = (scores(method, torch.randn(1, 9, 48, generator=g)) for g in (generator(), None))
     assert torch.equal(a, b)
-
-
-def test_random_selection_depends_on_seed_and_block() -> None:
-    model, ids = tiny_model(), random_tokens(1, 20).ids
-
-    def found(seed: int) -> Tensor:
-        with Griffin(sparsity=0.25, select="random").active(model, 12, seed):
-            return model.hf(input_ids=ids, use_cache=False).logits
-
-    assert torch.equal(found(0), found(0))
-    assert not torch.equal(found(0), found(7))
 
 
 def test_sampling_prefers_large_activations() -> None:

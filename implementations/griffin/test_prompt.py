@@ -37,7 +37,7 @@ def test_decoding_uses_narrow_layers(shapes, family: str):
         list(greedy(model, IDS[:1, :12], 4))
     enter = 2 if family == "llama" else 1
     step = [shape for k in kept for shape in (*[(k, 32)] * enter, (32, k))]
-    assert shapes == 3 * step  # the first token comes of reading the prompt
+    assert shapes == 3 * step  # the prefill produces the first token
 
 
 def test_batch_with_several_selections_is_masked(shapes):
@@ -56,13 +56,14 @@ def test_random_numbers_depend_on_block_and_seed():
             return drawn[-1]
 
     model = tiny_model()
-    for seed in (0, 0, 7):
+    for seed in (0, 0, 1):
         with torch.no_grad(), Drawing(sparsity=0.2).active(model, 12, seed):
             model.hf(input_ids=IDS[:1], use_cache=False)
-    first, second, again, _, other, _ = drawn
-    assert not torch.equal(first, second)
+    first, second, again, _, *others = drawn
     assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    for other in (second, *others):
+        assert not torch.equal(first, other)
+    assert not torch.equal(second, others[0])
 
 
 @pytest.mark.parametrize("shape", [(2, 19), (2, 1, 20, 20)])

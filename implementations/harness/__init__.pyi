@@ -35,6 +35,8 @@ from .model.units import (
     cuts as cuts,
     experts_left as experts_left,
     Kind as Kind,
+    block_weights as block_weights,
+    total_weights as total_weights,
     unit_costs as unit_costs,
     widths_left as widths_left,
 )

@@ -28,12 +28,9 @@ from implementations.harness import (
     UnitMethod,
     backwalk,
     between_ends,
-    keep_units,
     saliences,
-    smallest,
     unit_costs,
     vector_scores,
-    widths_left,
 )
 
 
@@ -83,14 +80,8 @@ class HyWIA(UnitMethod):
             scores[back.index] = [fused.get(kind, (empty, 0.0))[0].cpu() for kind in self.kinds]
             for kind, (_, fine) in fused.items():
                 weights[kind][back.index] = fine
-        groups = [heads for heads, _ in scores]
-        lost = self.widths(model, torch.ones(len(scores)), {"kv-groups": groups})
-        for block, both, counts in zip(model.visit(), scores, lost, strict=True):
-            for kind, units, count in zip(self.kinds, both, counts, strict=True):
-                if count:
-                    keep_units(block, kind, ~smallest(units, count))
         details = {f"{kind.replace('-', '_')}_fine": values for kind, values in weights.items()}
-        return widths_left(model) | details
+        return self.remove_lowest(model, scores) | details
 
     def scores(self, block: BackwalkedBlock, kinds: list[Kind]) -> dict[Kind, tuple[Tensor, float]]:
         """Return the importance of a block's units, fp64 `[units]`, and the fine votes' weight."""

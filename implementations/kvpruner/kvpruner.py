@@ -30,6 +30,7 @@ from implementations.harness import (
     masked,
     perplexity,
     smallest,
+    total_weights,
     track,
     unit_costs,
 )
@@ -79,7 +80,7 @@ class KVPruner(UnitMethod):
             dense, alone = self.perplexities(model, scores, probes)
             details = {"perplexity_dense": dense, "perplexity_alone": alone}
             rises = (torch.tensor(alone, dtype=torch.float64) - dense).clamp(min=0)
-            weights = self.readiness(rises)
+            weights = self.allocation_weights(rises)
         pairs, costs = self.slots(model)
         lost = whole(self.ratios(model, weights) * pairs, costs)
         for block, score, count in zip(model.visit(), scores, lost.tolist(), strict=True):
@@ -160,7 +161,7 @@ class KVPruner(UnitMethod):
                 alone.append(perplexity(model, probes).value)
         return dense, alone
 
-    def readiness(self, rises: Tensor) -> Tensor:
+    def allocation_weights(self, rises: Tensor) -> Tensor:
         """Turn the increases in perplexity `[blocks]` into weights that scale the ratios."""
         if self.allocation == "rank":  # equation (2)
             ranks = rises.argsort(stable=True).argsort()  # 0: smallest increase
@@ -208,7 +209,7 @@ class KVPruner(UnitMethod):
 
     def max_sparsity(self, model: LanguageModel) -> float:
         """Return the largest possible sparsity: what attention can lose of all linear weights."""
-        everything = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
+        everything = total_weights(model)
         return float(self.at_most(model).sum()) / everything
 
 

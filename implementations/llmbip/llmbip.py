@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from implementations.harness import (
@@ -20,8 +19,6 @@ from implementations.harness import (
     Ratio,
     Tokens,
     UnitMethod,
-    remove_units,
-    smallest,
     walk,
 )
 
@@ -48,22 +45,16 @@ class LLMBIP(UnitMethod):
         scores = []
         for dense in walk(model, calibration, edits=False):
             scores.append(self.score(dense, dense.observe(ColumnSum, "o", "down")))
-        groups = [heads for heads, _ in scores]
-        lost = self.widths(model, torch.ones(len(scores)), {"kv-groups": groups})
-        removed = [
-            smallest(units, count).cpu()
-            for both, counts in zip(scores, lost, strict=True)
-            for units, count in zip(both, counts, strict=True)
-        ]
-        return remove_units(model, torch.cat(removed))
+        return self.remove_lowest(model, scores)
 
     def score(self, block: Block, seen: dict[str, ColumnSum]) -> tuple[Tensor, Tensor]:
         """Score the KV groups and the channels of a block, fp64 `[kv groups]` and `[channels]`."""
         attention, down = block.attention, block.feed_forward.down
-        reach = propagated(block) if self.propagate else torch.ones_like(attention.o.weight[:, 0])
-        heads = seen["o"].sums.double() * (attention.o.weight.double().abs().T @ reach.double())
+        o = attention.o.weight.double().abs()  # [hidden, in]
+        reach = o.T @ propagated(block) if self.propagate else o.sum(dim=0)
+        heads = seen["o"].sums.double() * reach
         channels = seen["down"].sums.double() * down.weight.double().abs().sum(dim=0)
-        width = len(heads) // max(attention.kv_heads, 1)  # an earlier pruning may leave no group
+        width = attention.group * attention.head_size  # inputs of o per KV group
         return heads.view(attention.kv_heads, width).sum(dim=1), channels
 
 

@@ -52,7 +52,7 @@ def test_score_bounds_the_effect_of_a_channel():
         moved = (feed_forward(block, x + without @ o.T) - everything).abs()
         bound = heads[:, j, None].abs() * (o[:, j].abs() @ reach)
         assert (moved <= bound + 1e-9).all()
-        # What the method makes of it, summed over the outputs.
+        # The score of the method is the bound summed over the outputs.
         summed = heads[:, j].abs() * (o[:, j].abs() @ propagated(block))
         torch.testing.assert_close(summed, bound.sum(dim=1))
 
@@ -101,7 +101,7 @@ def test_removes_the_lowest_scores_of_each_block_and_kind(family: str):
         heads = groups.argsort(descending=True)[: outcome.details["kv_groups"][index]].sort().values
         rows = was.attention.v.weight.view(len(groups), was.attention.head_size, -1)[heads]
         assert torch.equal(now.attention.v.weight, rows.flatten(end_dim=1))
-    # Alike in every block, but for what rounding carries on.
+    # Equal in every block, up to rounding that is carried over.
     assert max(outcome.details["channels"]) - min(outcome.details["channels"]) <= 1
 
 

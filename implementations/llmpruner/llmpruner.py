@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from implementations.harness import (
@@ -25,11 +24,8 @@ from implementations.harness import (
     UnitMethod,
     backwalk,
     between_ends,
-    keep_units,
     saliences,
-    smallest,
     vector_scores,
-    widths_left,
 )
 
 AGGREGATIONS: dict[str, Callable[[Tensor], Tensor]] = {  # [layers, units, width] -> [units, width]
@@ -75,12 +71,7 @@ class LLMPruner(UnitMethod):
         for back in backwalk(model, sentences, gradients=roles, squares=second):
             salience = self.salience(back)
             scores[back.index] = [self.score(back, kind, salience).cpu() for kind in self.kinds]
-        groups = [heads for heads, _ in scores]
-        lost = self.widths(model, torch.ones(len(scores)), {"kv-groups": groups})
-        for block, both, counts in zip(model.visit(), scores, lost, strict=True):
-            for kind, units, count in zip(self.kinds, both, counts, strict=True):
-                keep_units(block, kind, ~smallest(units, count))
-        return widths_left(model)
+        return self.remove_lowest(model, scores)
 
     def salience(self, block: BackwalkedBlock) -> dict[str, Tensor]:
         """Return the salience of each weight of a block, with its sign, `[out, in]` by role."""

@@ -14,7 +14,7 @@ from implementations.harness import load_model, next_token_loss
 from implementations.harness.data.samples import Sampler
 from implementations.harness.results.protocol import STREAMS, get_protocol
 from implementations.maskllm.maskllm import Choice, MaskLLM
-from implementations.maskllm.masks import all_masks, one_shot, under
+from implementations.maskllm.masks import all_masks, masked_weights, one_shot
 
 WINDOWS, LENGTH = 2, 256
 POINTS = {  # deviation and strength: scales and temperatures
@@ -37,19 +37,19 @@ def main() -> None:
         table.add_row(*row, f"{float(next_token_loss(model, ids)):.2f}")
 
     add("", "", "none", "", "")
-    with under({linear: Fixed(keep) for linear, keep in priors.items()}):
+    with masked_weights({linear: Fixed(keep) for linear, keep in priors.items()}):
         add("", "", "Wanda", "", "")
     for (deviation, strength), points in POINTS.items():
         torch.manual_seed(0)
         choices = {linear: Choice(linear.weight, masks, deviation) for linear in priors}
         for linear, choice in choices.items():
             choice.prefer(priors[linear], deviation * strength)
-        with under(choices):
+        with masked_weights(choices):
             for scale, temperature in points:
                 for choice in choices.values():
                     choice.scale, choice.temperature = scale, temperature
                 add(str(deviation), f"{strength:g}", "soft", str(scale), str(temperature))
-        with under({linear: Fixed(choice.likely()) for linear, choice in choices.items()}):
+        with masked_weights({linear: Fixed(choice.likely()) for linear, choice in choices.items()}):
             add(str(deviation), f"{strength:g}", "most likely", "", "")
     Console().print(table)
 

@@ -35,10 +35,10 @@ from implementations.harness import (
     next_token_loss,
     optimise,
     smallest,
+    total_weights,
     training_course,
-    unit_costs,
 )
-from implementations.maskllm.masks import all_masks, one_shot, under
+from implementations.maskllm.masks import all_masks, masked_weights, one_shot
 
 GROUP = 4  # weights in a group without a pattern
 MOST = 100  # masks of a group; 4:8 has 70
@@ -101,7 +101,7 @@ class MaskLLM(WeightMethod):
 
     def largest_unit(self, model: LanguageModel) -> int:
         """Return how many weights are removed if every group keeps one weight less."""
-        return sum(int(unit_costs(block, "blocks")) for block in model.blocks) // self.grouped
+        return total_weights(model) // self.grouped
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Also check the batch, the number of masks, and that skipped layers have a mask."""
@@ -178,7 +178,7 @@ class MaskLLM(WeightMethod):
             done.fill_(step + 1)
 
         model.hf.requires_grad_(False)
-        with under(choices):
+        with masked_weights(choices):
             return optimise(
                 [{"params": gates, "eps": 1e-5}],
                 loss,

@@ -61,7 +61,7 @@ def one_shot(
 
 
 @contextmanager
-def under(masks: Mapping[nn.Linear, nn.Module]) -> Iterator[None]:
+def masked_weights(masks: Mapping[nn.Linear, nn.Module]) -> Iterator[None]:
     """Context manager in which each linear layer computes with the weight that its module returns.
 
     The parameters stay the same objects. On exit they are back in their place, unchanged.

@@ -25,7 +25,7 @@ from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.maskllm import MaskLLM, maskllm
 from implementations.maskllm.maskllm import Choice
-from implementations.maskllm.masks import all_masks, one_shot, under
+from implementations.maskllm.masks import all_masks, masked_weights, one_shot
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -252,7 +252,7 @@ def test_the_model_computes_with_the_sampled_masks():
     for choice, (_, _, linear) in zip(choices.values(), hard.linears(), strict=True):
         linear.weight.masked_fill_(~choice.likely().view_as(linear.weight), 0)
     before = fingerprint(model)
-    with under(choices):
+    with masked_weights(choices):
         torch.testing.assert_close(logits(model), logits(hard), rtol=1e-3, atol=1e-3)
     assert same(before, fingerprint(model))
     size = sum(float(choice.size) for choice in choices.values())
@@ -271,7 +271,7 @@ def test_recovers_a_planted_mask_that_is_not_that_of_magnitude():
     choice = choice_of(linear.weight, deviation=0.01)
     optimizer = torch.optim.AdamW([choice.gate], lr=0.01)
     linear.weight.requires_grad_(False)
-    with torch.enable_grad(), under({linear: choice}):
+    with torch.enable_grad(), masked_weights({linear: choice}):
         for step in range(300):
             t = step / 299
             choice.scale, choice.temperature = 100 + 400 * t, 4 - 3.95 * t

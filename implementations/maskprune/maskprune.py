@@ -36,17 +36,18 @@ from implementations.harness import (
     optimise,
     remove_units,
     smallest,
+    total_weights,
     training_course,
     unit_costs,
 )
-from implementations.maskprune.masks import HELD, bottom, by_order, dense, fold, marginal, press
+from implementations.maskprune.masks import HELD, bottom, by_order, dense, fold, marginal, shrink
 
 
 class MaskPrune(UnitMethod):
     """Learn masks, LoRA factors and one width for all layers by min-max optimisation, then prune.
 
-    Source: Qin et al., arXiv:2502.14008, as summaries tell it; the updates are those of UVC (Yu et
-    al., ICLR 2022), whose ingredients it has, with masks in place of weights.
+    Source: Qin et al., arXiv:2502.14008, reconstructed from summaries. The updates are those of UVC
+    (Yu et al., ICLR 2022), applied to masks instead of weights.
     """
 
     capabilities = Capabilities(
@@ -115,7 +116,15 @@ class MaskPrune(UnitMethod):
                 {"params": [problem.masks], "lr": self.mask_rate, "eps": 1.0},
                 *([{"params": factors}] if factors else []),
             ]
-            losses = optimise(groups, loss, stream, plan, after=problem.update, state=problem.state)
+            losses = optimise(
+                groups,
+                loss,
+                stream,
+                plan,
+                before=problem.scale_gradient,
+                after=problem.update,
+                state=problem.state,
+            )
         lost = self.counts_lost(model, problem.shares)
         fold(model, problem.by_kind(), self.kinds)
         removed = [smallest(m.abs(), n) for m, n in zip(problem.by_kind(), lost, strict=True)]
@@ -143,7 +152,7 @@ class MaskPrune(UnitMethod):
         The number of groups is rounded, within what the channels can offset to meet the budget.
         """
         (groups, channels), (group, channel) = self.sizes(model)
-        budget = self.sparsity * sum(int(unit_costs(b, "blocks")) for b in model.blocks)
+        budget = self.budget(model)
         most = min(int(budget / group), groups - self.least) if group else 0
         fewest = (
             max(math.ceil((budget - channel * (channels - self.least)) / group), 0) if group else 0
@@ -169,13 +178,12 @@ class MinMax:
     def __init__(self, method: MaskPrune, model: LanguageModel) -> None:
         self.method = method
         self.units, costs = method.sizes(model)
-        total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
+        total = total_weights(model)
         self.held = torch.tensor(self.units) * torch.tensor(costs) / total
         """Share of the weights that each kind of unit holds."""
         self.blocks = len(model.blocks)
         start = torch.full((self.blocks * sum(self.units),), HELD if method.sorting else 1.0)
         self.masks = nn.Parameter(start.to(model.device))
-        self.masks.register_hook(self.relative)
         self.slopes = torch.zeros_like(self.masks.detach())
         """Sum of the absolute gradients of each mask during sorting."""
         self.shares = torch.zeros(2)
@@ -208,21 +216,25 @@ class MinMax:
         kinds: tuple[Tensor, ...] = values.view(self.blocks, -1).split(self.units, dim=1)
         return kinds
 
-    def relative(self, gradient: Tensor) -> Tensor:
+    def scale_gradient(self, _: int) -> None:
         """Divide gradients of each kind by their largest root mean square so far; apply the weight.
 
         While masks are held fixed, only add up the absolute gradients. Signs are ignored: where all
         masks are too small, the loss often falls when an important unit becomes smaller still, so
         the sign does not show how important a unit is.
         """
+        gradient = self.masks.grad
+        assert gradient is not None
         if self.sorts:
             self.slopes += gradient.abs()
-            return torch.zeros_like(gradient)
+            gradient.zero_()
+            return
         parts = self.by_kind(gradient)
         now = torch.stack([part.square().mean().sqrt() for part in parts]).cpu()
         torch.maximum(self.steepest, now.nan_to_num(), out=self.steepest)
         weights = (self.method.loss_weight / self.steepest).tolist()
-        return torch.cat([x * w for x, w in zip(parts, weights, strict=True)], dim=1).flatten()
+        for part, weight in zip(parts, weights, strict=True):
+            part.mul_(weight)
 
     def update(self, step: int) -> None:
         """Shrink the smallest masks, then update widths and multipliers."""
@@ -238,7 +250,7 @@ class MinMax:
         for kind, masks in enumerate(self.by_kind()):
             units, pressure = self.units[kind], self.pressure[kind]
             width = float(self.shares[kind]) * units
-            press(masks, width, method.mask_rate * pressure)
+            shrink(masks, width, method.mask_rate * pressure)
             slope = marginal(masks, width, pressure) - self.budget * self.held[kind]
             self.shares[kind] -= method.width_rate * slope.clamp(-1, 1)
             self.shares[kind].clamp_(0, 1 - 1 / max(units, 1))

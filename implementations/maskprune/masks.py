@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from implementations.harness import Gates, Kind, LanguageModel, cuts
 
-HELD = 0.8  # value of all masks during sorting, and lower bound afterwards
+HELD = 0.8  # value of all masks during sorting, and lower bound of their values right after it
 
 
 def by_order(slopes: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def by_order(slopes: Tensor) -> Tensor:
     return HELD + (1 - HELD) * (ranks + 1) / max(slopes.shape[1], 1)
 
 
-def taken(masks: Tensor, width: float) -> Tensor:
+def membership(masks: Tensor, width: float) -> Tensor:
     """Return how far each of `masks [blocks, units]` counts among the `width` smallest of its row.
 
     Values are between 0 and 1. At a width of 1.25 the smallest mask gets 1 and the next one 0.25.
@@ -30,15 +30,15 @@ def taken(masks: Tensor, width: float) -> Tensor:
 
 def bottom(masks: Tensor, width: float) -> Tensor:
     """Return the sum of squares of the `width` smallest masks of each row, `[blocks]`."""
-    return (taken(masks, width) * masks.square()).sum(dim=1)
+    return (membership(masks, width) * masks.square()).sum(dim=1)
 
 
-def press(masks: Tensor, width: float, amount: Tensor) -> None:
+def shrink(masks: Tensor, width: float, amount: Tensor) -> None:
     """Divide the `width` smallest masks of each row by `1 + 2 amount [blocks]`, in place.
 
     This is the proximal step of `amount` times `bottom`, for a fixed set of smallest masks.
     """
-    masks /= 1 + 2 * amount.to(masks.device)[:, None] * taken(masks, width)
+    masks /= 1 + 2 * amount.to(masks.device)[:, None] * membership(masks, width)
 
 
 def marginal(masks: Tensor, width: float, pressure: Tensor) -> Tensor:

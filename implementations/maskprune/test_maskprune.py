@@ -29,7 +29,7 @@ from implementations.harness.model.saving import save_model
 from implementations.harness.model.units import count_weights
 from implementations.maskprune import MaskPrune, maskprune
 from implementations.maskprune.maskprune import MinMax
-from implementations.maskprune.masks import bottom, dense, fold, marginal, press
+from implementations.maskprune.masks import bottom, dense, fold, marginal, shrink
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -53,9 +53,9 @@ def widths(model: LanguageModel) -> set[tuple[int, int, int]]:
 
 def test_penalises_only_the_smallest_masks():
     masks = torch.tensor([[-0.5, -0.1, 2.0], [-1.0, 3.0, 0.2]])
-    press(masks, 1, 0.5 * torch.tensor([1.0, 2.0]))  # a rate of 0.5, and each layer's multiplier
+    shrink(masks, 1, 0.5 * torch.tensor([1.0, 2.0]))  # a rate of 0.5, and each layer's multiplier
     torch.testing.assert_close(masks, torch.tensor([[-0.5, -0.05, 2.0], [-1.0, 3.0, 0.2 / 3]]))
-    press(masks, 1.5, torch.ones(2))  # the second smallest by half
+    shrink(masks, 1.5, torch.ones(2))  # the second smallest by half
     torch.testing.assert_close(masks, torch.tensor([[-0.25, -0.05 / 3, 2.0], [-0.5, 3.0, 0.2 / 9]]))
 
 
@@ -112,7 +112,7 @@ def test_budget_decreases_over_half_the_steps():
 
 def test_masks_are_initialised_by_sorted_importance():
     one = problem(tiny_model(), sparsity=0.5, steps=10, sorting=0.3)
-    slopes = torch.randn(len(one.masks))  # a sign is no part of the order
+    slopes = torch.randn(len(one.masks))  # signs do not affect the order
     for step in range(3):
         assert one.masks.detach().unique().tolist() == [pytest.approx(0.8)]
         with torch.enable_grad():
@@ -136,16 +136,19 @@ def test_gradients_are_scaled_by_the_largest_so_far():
     for scale in (1.0, 10.0, 2.0):
         one.masks.grad = None
         with torch.enable_grad():
-            (one.masks * scale * gradient).sum().backward()
+            for _ in range(2):  # windows of one step, whose gradients are added up
+                (one.masks * scale * gradient).sum().backward()
+        one.scale_gradient(0)
         assert one.masks.grad is not None
         for ours, given in zip(one.by_kind(one.masks.grad), one.by_kind(gradient), strict=True):
             size = 0.3 if scale != 2.0 else 0.06  # smaller ones stay smaller
             assert float(ours.square().mean().sqrt()) == pytest.approx(size, rel=1e-4)
             torch.testing.assert_close(ours / ours.norm(), given / given.norm())
-    # What is but rounding where the loss is least is not blown up.
+    # Rounding noise at the minimum of the loss is not amplified.
     still = problem(tiny_model(), sorting=0.0)
     with torch.enable_grad():
         (still.masks * 1e-9).sum().backward()
+    still.scale_gradient(0)
     assert still.masks.grad is not None
     assert float(still.masks.grad.abs().max()) < 0.01
 

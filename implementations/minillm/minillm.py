@@ -22,20 +22,17 @@ from implementations.harness import (
     Count,
     LanguageModel,
     Moments,
-    NonNegative,
     NumericsError,
+    Positive,
     Ratio,
     Tokens,
     UnitMethod,
     WalkedBlock,
     backwalk,
     cuts,
-    keep_units,
     perplexity,
-    smallest,
     track,
     walk,
-    widths_left,
 )
 from implementations.minillm.perturbation import direction, perturbed
 
@@ -56,7 +53,7 @@ class MiniLLM(UnitMethod):
     """Estimate from forward passes; for comparison: exact back-propagation, or no gradient."""
     directions: Count = 32
     """Number of random directions (n), each evaluated on one calibration sample."""
-    epsilon: NonNegative = 1e-3
+    epsilon: Positive = 1e-3
     """Step size along a direction (epsilon)."""
     activation: Literal["l2", "abs-mean", "signed-mean"] = "l2"
     """Statistic of a layer's inputs: L2 norm, mean absolute value, or absolute mean."""
@@ -64,10 +61,8 @@ class MiniLLM(UnitMethod):
     """Unit score from the summed scores of its matrices: their sum, or the largest of them."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Also reject an epsilon of zero, and samples too short to have a loss."""
+        """Also reject samples too short to have a loss."""
         super().check(model, calibration)
-        if self.epsilon == 0:
-            raise BadInput("`epsilon` must be larger than 0, for example 0.001")
         if calibration is not None and calibration.ids.shape[1] < 2:
             raise BadInput("minillm needs samples of at least 2 tokens to compute a loss")
 
@@ -83,14 +78,11 @@ class MiniLLM(UnitMethod):
                 scores[back.index] = self.score(back, inputs[back.index], back.gradients)
         else:
             for block in model.visit():
-                estimate = {role: estimated(block, role, slopes) for role in inputs[0] if slopes}
+                estimate = (
+                    {role: estimated(block, role, slopes) for role in inputs[0]} if slopes else {}
+                )
                 scores[block.index] = self.score(block, inputs[block.index], estimate)
-        groups = [heads for heads, _ in scores]
-        lost = self.widths(model, torch.ones(len(scores)), {"kv-groups": groups})
-        for block, both, counts in zip(model.visit(), scores, lost, strict=True):
-            for kind, units, count in zip(self.kinds, both, counts, strict=True):
-                keep_units(block, kind, ~smallest(units, count))
-        return widths_left(model) | {"slopes": [slope for _, slope in slopes]}
+        return self.remove_lowest(model, scores) | {"slopes": [slope for _, slope in slopes]}
 
     def slopes(self, model: LanguageModel, calibration: Tokens) -> list[tuple[int, float]]:
         """Return the seed of every direction and the slope of the loss along it, formula (7)."""

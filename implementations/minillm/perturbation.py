@@ -22,12 +22,12 @@ BLOCKS = 2**20  # more than any model has, so no two layers share random numbers
 def direction(block: Block, role: str, seed: int) -> Tensor:
     """Draw a layer's part of the direction `z ~ N(0, I)` with this seed, fp32 `[out, in]`.
 
-    The numbers depend only on the seed, the block, the role and the kind of device.
+    The numbers depend only on the seed, the block and the role.
     """
     weight = block.linears()[role].weight
-    generator = torch.Generator(weight.device)
+    generator = torch.Generator()  # of the CPU, so that every device has the same numbers
     generator.manual_seed((seed * BLOCKS + block.index) * len(ROLES) + ROLES.index(role))
-    return torch.randn(weight.shape, generator=generator, device=weight.device)
+    return torch.randn(weight.shape, generator=generator).to(weight.device)
 
 
 @contextmanager

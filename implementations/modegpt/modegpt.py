@@ -36,6 +36,7 @@ from implementations.harness import (
     keep_refitted,
     keep_units,
     smallest,
+    total_weights,
     unit_costs,
     walk,
     widths,
@@ -128,7 +129,7 @@ class MoDeGPT(UnitMethod):
     def max_sparsity(self, model: LanguageModel) -> float:
         """Return the maximum sparsity: every inner dimension keeps one step."""
         counts, costs = self.slots(model)
-        everything = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
+        everything = total_weights(model)
         return int(((counts - 1).clamp(min=0) * costs).sum()) / everything
 
 

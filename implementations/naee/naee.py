@@ -39,7 +39,7 @@ from implementations.harness import (
 MOST = 20_000
 """Number of sets of experts in one block above which an exhaustive search is refused."""
 
-Dropped = tuple[int, ...]
+ExpertSet = tuple[int, ...]
 
 
 class NAEE(ExpertMethod):
@@ -85,13 +85,13 @@ class NAEE(ExpertMethod):
             if experts is None:
                 continue
             layer = Layer(experts, list(observed(block, experts, self.progressive)))
-            found = find(layer, lost, self.official_norm)
-            kept[block.index] = [j for j in range(experts.count) if j not in found.dropped]
+            result = find(layer, lost, self.official_norm)
+            kept[block.index] = [j for j in range(experts.count) if j not in result.dropped]
             if self.progressive:
                 keep_experts(block, kept[block.index])
-            removed.append(list(found.dropped))
-            errors.append(found.error)
-            tried += found.tried
+            removed.append(list(result.dropped))
+            errors.append(result.error)
+            tried += result.tried
         if self.progressive:
             set_expert_count(model)
         else:
@@ -111,12 +111,12 @@ class Batch(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """The experts of one block and what was observed of them."""
+    """The experts of one block and the observed micro-batches."""
 
     experts: Experts
     batches: list[Batch]
 
-    def error(self, dropped: Dropped, official_norm: bool = False) -> float:
+    def error(self, dropped: ExpertSet, official_norm: bool = False) -> float:
         """Return the error `L(C) = ||Z - out_C(X)||_F` without the experts `dropped`."""
         squares = []
         for logits, products, target in self.batches:
@@ -128,10 +128,10 @@ class Layer(NamedTuple):
         return float(norms.sqrt().sum() if official_norm else norms.sum().sqrt())
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The result of a search."""
 
-    dropped: Dropped
+    dropped: ExpertSet
     error: float
     tried: int
     """Number of sets whose error was computed."""
@@ -157,17 +157,17 @@ def factors(experts: Experts, logits: Tensor) -> Tensor:
     return torch.zeros_like(logits, dtype=torch.float64).scatter(1, chosen, gates.double())
 
 
-def exhaustive(layer: Layer, lost: int, official_norm: bool) -> Found:
+def exhaustive(layer: Layer, lost: int, official_norm: bool) -> SearchResult:
     """Try all sets of `lost` experts, in lexicographic order; of equal errors the first counts."""
     sets = list(combinations(range(layer.experts.count), lost))
     errors = [layer.error(dropped, official_norm) for dropped in track(sets, "trying sets")]
     best = min(range(len(sets)), key=errors.__getitem__)
-    return Found(sets[best], errors[best], len(sets))
+    return SearchResult(sets[best], errors[best], len(sets))
 
 
-def greedy(layer: Layer, lost: int, official_norm: bool) -> Found:
+def greedy(layer: Layer, lost: int, official_norm: bool) -> SearchResult:
     """Drop the expert that costs least, and repeat; of equal errors the first counts."""
-    dropped: Dropped = ()
+    dropped: ExpertSet = ()
     error, tried = 0.0, 0
     for _ in range(lost):
         trials = {
@@ -177,4 +177,4 @@ def greedy(layer: Layer, lost: int, official_norm: bool) -> Found:
         }
         best = min(trials, key=trials.__getitem__)
         dropped, error, tried = (*dropped, best), trials[best], tried + len(trials)
-    return Found(tuple(sorted(dropped)), error, tried)
+    return SearchResult(tuple(sorted(dropped)), error, tried)

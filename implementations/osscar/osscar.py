@@ -90,7 +90,9 @@ class OSSCAR(UnitMethod):
         for dense in walk(model, calibration, edits=False):
             gram, units = dense.observe(Gram, "o")["o"].matrix, columns(dense, "kv-groups")
             inverse = damped_inverse(gram, self.damping, f"block {dense.index}, o")
-            found.append(costs(live(dense.attention.o.weight, gram), inverse, units))
+            found.append(
+                costs(without_silent_inputs(dense.attention.o.weight, gram), inverse, units)
+            )
         return found
 
     def cut(
@@ -103,7 +105,7 @@ class OSSCAR(UnitMethod):
         """
         role, units = READERS[kind], columns(block, kind)
         linear, gram = block.linears()[role], gram.double()
-        W = live(linear.weight, gram)
+        W = without_silent_inputs(linear.weight, gram)
         H, lower = damped_factor(gram, self.damping, f"block {block.index}, {role}")
         G = W @ H if products is None else products + W @ (H - gram)  # damped towards W, [out, in]
         groups = kind == "kv-groups"
@@ -121,7 +123,7 @@ def columns(block: Block, kind: Kind) -> Tensor:
     return part.places.to(part.linear.weight.device)
 
 
-def live(weight: Tensor, gram: Tensor) -> Tensor:
+def without_silent_inputs(weight: Tensor, gram: Tensor) -> Tensor:
     """Return `weight [out, in]` in fp64, with zeros for inputs that are always zero."""
     return weight.double().masked_fill(gram.diagonal() == 0, 0)
 

@@ -17,10 +17,10 @@ from implementations.osscar.osscar import (
     columns,
     costs,
     fit,
-    live,
     remove,
     steps,
     swap,
+    without_silent_inputs,
 )
 from tests.observation import inputs
 
@@ -153,7 +153,7 @@ def test_units_without_an_effect_go_before_the_first_step():
     W[0, :4] = 0  # zeros in the first row are not a zero weight
     W[:, 3] = -W[:, 2]  # nor are weights whose sum is zero
     H, _ = damped_factor(gram, 0.01, "layer")
-    start = live(W, gram)
+    start = without_silent_inputs(W, gram)
     for count in (1, 2):
         kept = removed(start, H, units, count, at_once=4)
         assert (~kept).nonzero().flatten().tolist() == [3, 10][:count]

@@ -25,11 +25,11 @@ from implementations.harness import (
     Tokens,
     WeightMethod,
     Whole,
+    block_weights,
     cosine_distance,
     damped_inverse,
     factored_layers,
     smallest,
-    unit_costs,
     walk,
 )
 
@@ -76,7 +76,7 @@ class PBS2P(WeightMethod):
 
     def largest_unit(self, model: LanguageModel) -> int:
         """Return how many weights the largest block loses when its N decreases by one."""
-        return max(int(unit_costs(block, "blocks")) for block in model.blocks) // self.grouped
+        return max(map(block_weights, model.blocks)) // self.grouped
 
     def max_sparsity(self, model: LanguageModel) -> float:
         """Return the sparsity at which every group keeps one weight."""
@@ -102,7 +102,7 @@ class PBS2P(WeightMethod):
         if not self.pattern:
             for block in walk(model, calibration, edits=False):
                 importance.append(block.token_mean(cosine_distance))  # LI = 1 - cs
-            sizes = [int(unit_costs(block, "blocks")) for block in model.blocks]
+            sizes = [block_weights(block) for block in model.blocks]
             mean = self.group * (1 - self.sparsity)
             kept = kept_of_blocks(importance, sizes, mean, self.group, self.spread)
         if min(kept) == self.grouped:

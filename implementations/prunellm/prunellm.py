@@ -101,11 +101,13 @@ class PruneLLM(UnitMethod):
     def lost(self, model: LanguageModel, transfer: Tensor) -> Tensor:
         """Return how many KV groups and channels every block loses, `[blocks, 2]`."""
         sizes = torch.stack([unit_costs(block, "sublayers") for block in model.blocks]).double()
-        budget = self.sparsity * float(sizes.sum())
-        of_blocks = shared(transfer[:, 2], sizes.sum(dim=1), budget, self.temperature, self.most)
+        budget = self.budget(model)
+        of_blocks = divide_budget(
+            transfer[:, 2], sizes.sum(dim=1), budget, self.temperature, self.most
+        )
         of_modules = torch.stack(
             [
-                shared(parts, size, float(amount), self.temperature, self.most)
+                divide_budget(parts, size, float(amount), self.temperature, self.most)
                 for parts, size, amount in zip(transfer[:, :2], sizes, of_blocks, strict=True)
             ]
         )
@@ -160,7 +162,7 @@ def entropy(variance: Tensor, kind: Literal["log", "std"]) -> float:
     return float((deviation + EPSILON).log().sum() if kind == "log" else deviation.sum())
 
 
-def shared(
+def divide_budget(
     transfer: Tensor, sizes: Tensor, budget: float, temperature: float, most: float
 ) -> Tensor:
     """Divide a budget in weights among modules of `sizes [n]`; return amounts, fp64 `[n]`.

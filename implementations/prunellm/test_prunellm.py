@@ -19,7 +19,7 @@ from implementations.harness import (
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.prunellm import PruneLLM
-from implementations.prunellm.prunellm import entropy, shared
+from implementations.prunellm.prunellm import divide_budget, entropy
 from tests.masking import mask_units
 from tests.observation import inputs
 
@@ -97,7 +97,7 @@ def test_measures_transfer_entropy_on_probes_only():
 
 def test_shares_by_hand():
     moved = torch.tensor([8, 3, 1, 0.5, 0.4, 0.6, 1, 5], dtype=torch.float64)
-    given = shared(moved, torch.ones(8).double(), 4.0, 1.0, 1.0)
+    given = divide_budget(moved, torch.ones(8).double(), 4.0, 1.0, 1.0)
     expected = [0.036, 0.276, 0.627, 0.770, 0.802, 0.739, 0.627, 0.122]
     assert given.tolist() == pytest.approx(expected, abs=5e-4)
 
@@ -108,21 +108,21 @@ def test_shares_meet_the_budget():
         moved = torch.rand(12, generator=generator).double() ** 3
         sizes = 1 + torch.rand(12, generator=generator).double()
         for target in (0.0, 0.1, 0.5, 0.9, 1.0):
-            given = shared(moved, sizes, target * float(sizes.sum()), 1.0, 1.0)
+            given = divide_budget(moved, sizes, target * float(sizes.sum()), 1.0, 1.0)
             assert float(given.sum()) == pytest.approx(target * float(sizes.sum()), rel=1e-9)
             ratios = given / sizes
             assert float(ratios.min()) >= 0
             assert float(ratios.max()) <= 1 + 1e-12
             order = ratios[moved.argsort()]
             assert bool((order.diff() <= 1e-12).all())  # more transfer entropy, less to lose
-        capped = shared(moved, sizes, 0.5 * float(sizes.sum()), 0.2, 0.7) / sizes
+        capped = divide_budget(moved, sizes, 0.5 * float(sizes.sum()), 0.2, 0.7) / sizes
         assert float(capped.max()) <= 0.7 + 1e-12
 
 
 def test_equal_modules_have_equal_shares():
     for moved in (torch.zeros(4), torch.ones(4)):
         sizes = torch.tensor([1.0, 2.0, 3.0, 4.0]).double()
-        assert (shared(moved.double(), sizes, 5.0, 1.0, 1.0) / sizes).tolist() == [0.5] * 4
+        assert (divide_budget(moved.double(), sizes, 5.0, 1.0, 1.0) / sizes).tolist() == [0.5] * 4
 
 
 def test_distributes_over_blocks_then_modules():

@@ -34,5 +34,5 @@ class Random(UnitMethod):
 
     def draw(self, model: LanguageModel) -> Tensor:
         """Return a mask of the units to remove, `[units]`: in random order, up to the budget."""
-        lots = torch.rand(len(self.costs(model)), dtype=torch.float64)  # fp32 would give ties
-        return self.choose(model, lots)
+        ranks = torch.rand(len(self.costs(model)), dtype=torch.float64)  # fp32 would give ties
+        return self.choose(model, ranks)

@@ -37,5 +37,5 @@ class RandomWeights(WeightMethod):
 
         It marks the lowest random numbers of the whole matrix, or of each N:M group.
         """
-        lots = torch.rand(weight.shape)  # on the CPU: same result on every device
-        return self.choose(lots.to(weight.device), within="matrix")
+        ranks = torch.rand(weight.shape)  # on the CPU: same result on every device
+        return self.choose(ranks.to(weight.device), within="matrix")

@@ -44,7 +44,7 @@ def order(score: str, sums: Tally) -> list[int]:
 
 
 def test_hand_case_of_two_tokens_and_two_experts():
-    # Expert 0 puts out (3, 4) and (5, 12), of norms 5 and 13, with the gates 0.9 and 0.5.
+    # Expert 0 returns (3, 4) and (5, 12), of norms 5 and 13, with the gates 0.9 and 0.5.
     outputs = [torch.tensor([[3.0, 4.0], [5.0, 12.0]]), torch.tensor([[0.0, -2.0]])]
     experts = SimpleNamespace(count=3, output=lambda j, x: outputs[j])
     chosen, gates = torch.tensor([[0, 1], [2, 0]]), torch.tensor([[0.9, 0.1], [0.5, 0.5]])

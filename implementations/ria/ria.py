@@ -120,7 +120,7 @@ class RIA(WeightMethod):
                 continue  # a group would span two heads
             order = torch.cat(
                 [
-                    own[permutation(stacked(of_reader, places[own]), pattern)]
+                    own[permutation(stack_readers(of_reader, places[own]), pattern)]
                     for own in torch.arange(len(places), device=places.device).chunk(sets)
                 ]
             )
@@ -145,10 +145,10 @@ def relative_importance(weight: Tensor) -> Tensor:
 
 def permutation(scores: Tensor, pattern: Pattern) -> Tensor:
     """Return an order of the inputs, `[in]`, in which the pattern keeps much of `scores`."""
-    return reassigned(scores, dealt(scores.sum(dim=0), pattern.group), pattern)
+    return exchange_inputs(scores, snake_order(scores.sum(dim=0), pattern.group), pattern)
 
 
-def dealt(totals: Tensor, group: int) -> Tensor:
+def snake_order(totals: Tensor, group: int) -> Tensor:
     """Distribute the inputs over the groups by their `totals [in]`; return an order `[in]`.
 
     The inputs are sorted in ascending order and cut into `group` segments. Position `t` of every
@@ -159,7 +159,7 @@ def dealt(totals: Tensor, group: int) -> Tensor:
     return ranked.T.flatten()
 
 
-def reassigned(scores: Tensor, order: Tensor, pattern: Pattern) -> Tensor:
+def exchange_inputs(scores: Tensor, order: Tensor, pattern: Pattern) -> Tensor:
     """Exchange inputs between groups to keep more of `scores [out, in]`; return an order `[in]`.
 
     For each position, one input is taken out of every group, and all of them are assigned again so
@@ -187,7 +187,7 @@ def assignment(gains: Tensor) -> Tensor:
     return torch.as_tensor(columns, device=gains.device)
 
 
-def stacked(scores: Tensor, columns: Tensor) -> Tensor:
+def stack_readers(scores: Tensor, columns: Tensor) -> Tensor:
     """Stack the `columns [units, readers]` of `scores [out, in]` that must share one order.
 
     Returns `[out * readers, units]`: the query heads of a group read the same value head.

@@ -15,12 +15,12 @@ from implementations.harness.prune.weight_method import parse_pattern, smallest_
 from implementations.ria import RIA, ria
 from implementations.ria.ria import (
     assignment,
-    dealt,
+    exchange_inputs,
     permutation,
-    reassigned,
     relative_importance,
     reorder,
-    stacked,
+    snake_order,
+    stack_readers,
 )
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -88,7 +88,7 @@ def test_scores_of_half_precision_weights_are_not_rounded():
 def test_distributes_inputs_in_alternating_order():
     # Ascending 0 1 2 | 3 4 5 | 6 7 8 | 9 10 11; each segment one position, every other backwards.
     totals = torch.tensor([11.0, 4, 0, 8, 7, 3, 1, 9, 10, 2, 5, 6])
-    groups = totals[dealt(totals, 4)].view(3, 4).int().tolist()
+    groups = totals[snake_order(totals, 4)].view(3, 4).int().tolist()
     assert groups == [[0, 5, 6, 11], [1, 4, 7, 10], [2, 3, 8, 9]]
 
 
@@ -96,7 +96,7 @@ def test_inputs_are_ranked_by_the_sum_of_their_scores(monkeypatch):
     # Sums rise from 20 to 27 where maxima fall from 20 to 13.
     place = torch.arange(8.0)
     scores = torch.stack([20 - place, place, place])
-    monkeypatch.setattr(ria, "reassigned", lambda scores, order, pattern: order)
+    monkeypatch.setattr(ria, "exchange_inputs", lambda scores, order, pattern: order)
     assert permutation(scores, PATTERN).tolist() == [0, 3, 4, 7, 1, 2, 5, 6]
 
 
@@ -104,7 +104,7 @@ def test_inputs_are_ranked_by_the_sum_of_their_scores(monkeypatch):
 def test_permutation_is_valid_and_keeps_more(text):
     pattern = parse_pattern(text)
     scores = random().abs() * torch.logspace(-1, 1, 40)
-    there, dealt_out = torch.arange(40), dealt(scores.sum(dim=0), pattern.group)
+    there, dealt_out = torch.arange(40), snake_order(scores.sum(dim=0), pattern.group)
     final = permutation(scores, pattern)
     assert sorted(final.tolist()) == list(range(40))
     heuristic, refined = (kept(scores, order, pattern) for order in (dealt_out, final))
@@ -124,7 +124,7 @@ def test_each_step_is_the_best_of_all_assignments():
         best = max(trials, key=lambda trial: kept(scores, trial))
         assert kept(scores, best) >= kept(scores, order)
         order = best
-    assert kept(scores, reassigned(scores, torch.arange(16), PATTERN)) == kept(scores, order)
+    assert kept(scores, exchange_inputs(scores, torch.arange(16), PATTERN)) == kept(scores, order)
 
 
 def test_simulated_permutation_does_not_reorder_weights():
@@ -140,7 +140,7 @@ def test_simulated_permutation_does_not_reorder_weights():
 def test_stacks_columns_of_query_heads_with_a_common_value_head():
     # Units 0 and 1, read by columns 0 and 1 of one head and 2 and 3 of another.
     columns = torch.tensor([[0, 2], [1, 3]])
-    found = stacked(torch.arange(8.0).view(2, 4), columns)
+    found = stack_readers(torch.arange(8.0).view(2, 4), columns)
     assert found.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 

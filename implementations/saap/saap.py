@@ -85,12 +85,12 @@ class SAAP(UnitMethod):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Score all units on the dense model, remove the lowest, return the remaining widths."""
-        sentences = next(calibration.chunks(self.samples))
-        size = len(sentences.ids)
+        samples = next(calibration.chunks(self.samples))
+        size = len(samples.ids)
         if self.fluctuation == "batch":
             size //= PARTS
         parts: list[list[Views]] = []  # for each part, the views of every module
-        for part in sentences.chunks(size):
+        for part in samples.chunks(size):
             parts.append(self.views(model, part))
         scores = []
         kinds = [kind for _ in model.blocks for kind in self.kinds]
@@ -120,13 +120,13 @@ class SAAP(UnitMethod):
         `vector` and `element` are the two importances, `[parts, units]`.
         """
         views = {"vector": [vector], "element": [element]}.get(self.fusion, [vector, element])
-        fused = torch.stack([weighed(view) for view in views]).sum(dim=0)
+        fused = torch.stack([noise_weighted(view) for view in views]).sum(dim=0)
         if self.fluctuation == "zscore":
             return fused[0]
         return fused.mean(dim=0) / (fused.std(dim=0) + EPSILON)
 
 
-def weighed(view: Tensor) -> Tensor:
+def noise_weighted(view: Tensor) -> Tensor:
     """Return `I / (2 sigma^2)` for importances `[parts, units]` of one view.
 
     The noise level minimises the sum of `I / (2 sigma^2) + log sigma`, so `sigma^2` is the mean of

@@ -15,7 +15,7 @@ from implementations.harness import (
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.saap import SAAP
-from implementations.saap.saap import weighed
+from implementations.saap.saap import noise_weighted
 from tests.observation import sample_gradients
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -62,7 +62,7 @@ def test_noise_equals_the_result_of_gradient_descent():
     for _ in range(500):  # of sum I / (2 sigma^2) + log sigma, by log sigma
         slope = len(view[0]) - float((view * (-2 * log_sigma).exp()).sum())
         log_sigma -= 0.01 * slope
-    torch.testing.assert_close(weighed(view), view / (2 * (2 * log_sigma).exp()))
+    torch.testing.assert_close(noise_weighted(view), view / (2 * (2 * log_sigma).exp()))
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1000.0])

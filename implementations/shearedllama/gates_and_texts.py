@@ -130,10 +130,10 @@ class Mixture:
 
     def update(self, losses: Tensor, references: Tensor) -> None:
         """Update the proportions by how much each loss exceeds its reference."""
-        self.shares.copy_(updated(self.shares, losses - references))
+        self.shares.copy_(new_proportions(self.shares, losses - references))
 
 
-def updated(shares: Tensor, gaps: Tensor) -> Tensor:
+def new_proportions(shares: Tensor, gaps: Tensor) -> Tensor:
     """Return new proportions `[texts]`; texts with larger gaps to their reference get more.
 
     A loss below its reference counts as equal to it.

@@ -182,7 +182,9 @@ class Training:
                 logits.clamp_(-LIMIT, LIMIT)
             if method.interval and (step + 1) % method.interval == 0:
                 # By the losses with as many gates open as are expected to be.
-                self.gates.set({kind: settled(x, open_gates(x)) for kind, x in self.logits.items()})
+                self.gates.set(
+                    {kind: fixed_gates(x, expected_open(x)) for kind, x in self.logits.items()}
+                )
                 self.mixture.update(self.mixture.losses(model), references)
 
         with all_gates(model) as self.gates:
@@ -191,7 +193,7 @@ class Training:
 
     def loss(self, ids: Tensor) -> Tensor:
         """Return the next-token loss under one draw of all gates, plus the Lagrangian."""
-        self.gates.set({kind: drawn(logits) for kind, logits in self.logits.items()})
+        self.gates.set({kind: sample_gates(logits) for kind, logits in self.logits.items()})
         loss = next_token_loss(self.model, self.mixture.mixed(ids))
         rise = min(int(self.done) / max(self.method.warmup * self.method.steps, 1), 1)
         for kind, multipliers in zip(self.logits, self.multipliers, strict=True):
@@ -206,14 +208,14 @@ class Training:
         logits = {kind: x.detach().cpu() for kind, x in self.logits.items()}
         heads = logits["query-heads"].unflatten(1, (shape.kv_heads, -1))
         return {
-            "blocks": settled(logits["blocks"], shape.blocks),
-            "hidden": settled(logits["hidden"], shape.hidden),
-            "query-heads": settled(heads, shape.group).flatten(1),
-            "channels": settled(logits["channels"], shape.channels),
+            "blocks": fixed_gates(logits["blocks"], shape.blocks),
+            "hidden": fixed_gates(logits["hidden"], shape.hidden),
+            "query-heads": fixed_gates(heads, shape.group).flatten(1),
+            "channels": fixed_gates(logits["channels"], shape.channels),
         }
 
 
-def drawn(logits: Tensor) -> Tensor:
+def sample_gates(logits: Tensor) -> Tensor:
     """Draw one gate per logit, in [0, 1]; gradients reach the logits."""
     u = torch.rand_like(logits) * (1 - 2 * EPSILON) + EPSILON
     noise = u.log() - (1 - u).log()
@@ -226,7 +228,7 @@ def openness(logits: Tensor) -> Tensor:
     return torch.sigmoid(logits - shift).clamp(EPSILON, 1 - EPSILON)
 
 
-def settled(logits: Tensor, kept: Tensor | int) -> Tensor:
+def fixed_gates(logits: Tensor, kept: Tensor | int) -> Tensor:
     """Return gates that are no longer drawn: 0, except for the `kept` highest of each row.
 
     `kept` is one number or one per row of `logits [..., gates]`.
@@ -236,7 +238,7 @@ def settled(logits: Tensor, kept: Tensor | int) -> Tensor:
     return torch.sigmoid(SHARPNESS * logits / TEMPERATURE) * (ranks < counts)
 
 
-def open_gates(logits: Tensor) -> Tensor:
+def expected_open(logits: Tensor) -> Tensor:
     """Return the expected number of open gates of each row, rounded."""
     return openness(logits).sum(dim=-1).round()
 

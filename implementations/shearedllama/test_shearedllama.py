@@ -34,19 +34,19 @@ from implementations.shearedllama.gates_and_texts import (
     all_gates,
     cut,
     fold,
+    new_proportions,
     shares_to_close,
     spread,
-    updated,
 )
 from implementations.shearedllama.shearedllama import (
     EPSILON,
     LIMIT,
     Training,
-    drawn,
-    open_gates,
+    expected_open,
+    fixed_gates,
     openness,
     penalty,
-    settled,
+    sample_gates,
 )
 
 SUPPORTED = ("llama", "mistral", "qwen2", "qwen3")
@@ -72,7 +72,7 @@ def begun(model: LanguageModel, shape: UniformShape | None = None, **settings) -
 @pytest.mark.parametrize("logit", [-LIMIT, 0.0, 2.0])
 def test_openness_is_the_share_of_draws_above_zero(logit: float):
     torch.manual_seed(0)
-    z = drawn(torch.full((100_000,), logit))
+    z = sample_gates(torch.full((100_000,), logit))
     assert float((z > 0).float().mean()) == pytest.approx(
         float(openness(torch.tensor(logit))), abs=5e-3
     )
@@ -90,7 +90,7 @@ def test_openness_by_hand():
 def test_gradients_reach_gates_between_zero_and_one():
     logit = nn.Parameter(torch.zeros(1000))
     torch.manual_seed(0)
-    z = drawn(logit)
+    z = sample_gates(logit)
     z.sum().backward()
     inside = (z > 0) & (z < 1)
     assert bool((logit.grad[inside] > 0).all())
@@ -100,12 +100,12 @@ def test_gradients_reach_gates_between_zero_and_one():
 def test_settled_gates_by_hand():
     logits = torch.tensor([[3.0, -1.0, 2.0], [0.0, 0.0, -4.0]])
     soft = torch.sigmoid(1.2 * logits)  # 0.8 / (2 / 3)
-    found = settled(logits, 2)
+    found = fixed_gates(logits, 2)
     assert (found > 0).tolist() == [[True, False, True], [True, True, False]]
     torch.testing.assert_close(found, soft * (found > 0))
-    assert (settled(logits, torch.tensor([1, 3])) > 0).sum(dim=-1).tolist() == [1, 3]
+    assert (fixed_gates(logits, torch.tensor([1, 3])) > 0).sum(dim=-1).tolist() == [1, 3]
     # 0.998 + 0.047 + 0.047 are 1.09 expected open gates.
-    assert float(open_gates(torch.tensor([LIMIT, -LIMIT, -LIMIT]))) == 1
+    assert float(expected_open(torch.tensor([LIMIT, -LIMIT, -LIMIT]))) == 1
 
 
 # The Lagrangian
@@ -306,12 +306,12 @@ def test_a_useless_channel_closes():
     optimiser = torch.optim.AdamW([logits, multipliers], lr=0.3, weight_decay=0)
     for _ in range(200):
         optimiser.zero_grad()
-        useful = (1 - drawn(logits)[0]) ** 2  # only the first channel lowers the loss
+        useful = (1 - sample_gates(logits)[0]) ** 2  # only the first channel lowers the loss
         (useful + penalty(logits, 0.5, multipliers)).backward()
         optimiser.step()
         with torch.no_grad():
             logits.clamp_(-LIMIT, LIMIT)
-    assert (settled(logits.detach(), 1) > 0).tolist() == [True, False]
+    assert (fixed_gates(logits.detach(), 1) > 0).tolist() == [True, False]
     assert float(openness(logits.detach()[0])) > 0.9
     assert float(openness(logits.detach()[1])) < 0.3
 
@@ -326,12 +326,12 @@ def test_a_killed_run_resumes(check_resumed_run):
 
 def test_equal_gaps_hardly_change_the_mix():
     shares = torch.tensor([0.7, 0.3])
-    found = updated(shares, torch.tensor([0.4, 0.4]))
+    found = new_proportions(shares, torch.tensor([0.4, 0.4]))
     torch.testing.assert_close(found, (1 - 1e-4) * shares.double() + 1e-4 / 2)
 
 
 def test_a_larger_gap_raises_the_share_of_its_text():
-    found = updated(torch.tensor([0.7, 0.3]), torch.tensor([0.1, 0.6]))
+    found = new_proportions(torch.tensor([0.7, 0.3]), torch.tensor([0.1, 0.6]))
     raised = torch.tensor([0.7 * math.exp(0.1), 0.3 * math.exp(0.6)], dtype=torch.float64)
     torch.testing.assert_close(
         found, (1 - 1e-4) * raised / raised.sum() + 1e-4 / 2, rtol=1e-6, atol=0
@@ -341,7 +341,7 @@ def test_a_larger_gap_raises_the_share_of_its_text():
 
 def test_a_loss_below_its_reference_counts_as_equal():
     one, other = (
-        updated(torch.tensor([0.7, 0.3]), torch.tensor([0.0, gap])) for gap in (0.0, -3.0)
+        new_proportions(torch.tensor([0.7, 0.3]), torch.tensor([0.0, gap])) for gap in (0.0, -3.0)
     )
     assert torch.equal(one, other)
 

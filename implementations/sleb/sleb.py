@@ -72,28 +72,33 @@ class SLEB(UnitMethod):
         """Remove blocks; return them in order, with the loss before and after each of them."""
         text = calibration.pick(range(self.samples))
         loss = Candidates(model, lambda: math.log(perplexity(model, text).value), "blocks")
-        alive = self.taking_part(model).nonzero().flatten().tolist()
+        remaining = self.taking_part(model).nonzero().flatten().tolist()
         mask = torch.zeros(len(model.blocks), dtype=torch.bool)
         count = int(self.choose(model, torch.zeros(len(mask))).sum())
         removed, losses = [], [loss(mask)]
         for _ in track(range(count), "removing blocks"):
-            trials = self.trials(model, text, loss, mask, alive)
-            least = min(alive, key=trials.__getitem__)  # of equal losses, the earliest block
+            trials = self.trials(model, text, loss, mask, remaining)
+            least = min(remaining, key=trials.__getitem__)  # of equal losses, the earliest block
             mask[least] = True
-            alive.remove(least)
+            remaining.remove(least)
             removed.append(least)
             losses.append(trials[least])
         remove_blocks(model, removed)
         return {"removed": removed, "losses": losses, "evaluations": loss.evaluations}
 
     def trials(
-        self, model: LanguageModel, text: Tokens, loss: Candidates, mask: Tensor, alive: list[int]
+        self,
+        model: LanguageModel,
+        text: Tokens,
+        loss: Candidates,
+        mask: Tensor,
+        remaining: list[int],
     ) -> dict[int, float]:
-        """Return the loss without each of the blocks `alive`, and without those in `mask`."""
+        """Return the loss without each of the blocks `remaining`, and without those in `mask`."""
         losses = {}
         with masked(model, mask, "blocks"):
             for block, known in prefixes(model, text):
-                if block.index in alive:
+                if block.index in remaining:
                     with known():  # the blocks before it are the same in every trial
                         trial = mask.index_fill(0, torch.tensor(block.index), True)
                         losses[block.index] = loss(trial)

@@ -26,9 +26,9 @@ from implementations.harness import (
     Tokens,
     UnitMethod,
     WalkedBlock,
+    block_weights,
     halves,
     rotate_embedding,
-    unit_costs,
     walk,
     watched,
 )
@@ -57,7 +57,7 @@ class SliceGPT(UnitMethod):
         """Rotate and cut one half after the other on the already cut model; return the slicing."""
         dense, width = model.config.hidden_size, self.width(model)
         if width < dense:
-            basis = principal_axes(embedded(model, calibration), width, "the embedding")
+            basis = principal_axes(embedding_gram(model, calibration), width, "the embedding")
             rotate_embedding(model, basis)
             for block in walk(model, calibration):
                 basis = slice_block(block, basis, last=block.index == len(model.blocks) - 1)
@@ -126,7 +126,7 @@ def principal_axes(gram: Gram, width: int, where: str) -> Tensor:
     return axes * largest.sign()
 
 
-def embedded(model: LanguageModel, calibration: Tokens) -> Gram:
+def embedding_gram(model: LanguageModel, calibration: Tokens) -> Gram:
     """Return the Gram matrix of the embedded calibration tokens, fp64 `[dense, dense]`."""
     gram = Gram(model.embedding.shape[1], model.device, torch.float64)
     for ids in calibration.batches(1):
@@ -142,7 +142,7 @@ def weights_left(model: LanguageModel, multiple: int) -> dict[int, int]:
     """
     dense = model.config.hidden_size
     blocks = model.blocks
-    left = {dense: sum(int(unit_costs(block, "blocks")) for block in blocks)}
+    left = {dense: sum(map(block_weights, blocks))}
     for width in range(multiple, dense, multiple):
         left[width] = sum(
             sliced_weights(block, width, dense if block is blocks[-1] else width)

@@ -23,7 +23,12 @@ from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.model.stream_rotation import rotate_embedding
 from implementations.harness.model.units import count_weights
 from implementations.slicegpt import SliceGPT, slicegpt
-from implementations.slicegpt.slicegpt import embedded, principal_axes, slice_block, weights_left
+from implementations.slicegpt.slicegpt import (
+    embedding_gram,
+    principal_axes,
+    slice_block,
+    weights_left,
+)
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -34,7 +39,7 @@ every_family = pytest.mark.parametrize("family", ROTATED)
 def sliced(model: LanguageModel, tokens: Tokens, width: int) -> LanguageModel:
     """Return a copy with a stream of `width` dimensions."""
     model = copy.deepcopy(model)
-    basis = slicegpt.principal_axes(embedded(model, tokens), width, "the embedding")
+    basis = slicegpt.principal_axes(embedding_gram(model, tokens), width, "the embedding")
     rotate_embedding(model, basis)
     for block in walk(model, tokens):
         basis = slice_block(block, basis, last=block.index == len(model.blocks) - 1)
@@ -153,7 +158,7 @@ def test_embedding_axes_weight_tokens_by_frequency():
     model = tiny_model()
     ids = torch.tensor([[5, 5, 5, 7]])
     x = model.embedding[ids[0]].double()
-    torch.testing.assert_close(embedded(model, Tokens.from_ids(ids, "given")).matrix, x.T @ x)
+    torch.testing.assert_close(embedding_gram(model, Tokens.from_ids(ids, "given")).matrix, x.T @ x)
 
 
 def test_error_names_the_position_of_values_that_are_not_finite():

@@ -92,7 +92,7 @@ class SlimLLM(UnitMethod):
         o = block.attention.o
         inputs = block.observe(Covariance, "o")["o"]
         shared = shared_variance(o.weight, inputs.matrix, block.attention.kv_heads)
-        kept = sorted(swapped(shared, count))
+        kept = sorted(greedy_swaps(shared, count))
         mask = torch.zeros(block.attention.kv_heads, dtype=torch.bool)
         mask[kept] = True
         self.correct(o, inputs, mask.repeat_interleave(o.in_features // len(mask)))
@@ -151,7 +151,7 @@ def similarity(shared: Tensor, kept: list[int]) -> float:
     return float((both.abs() / scale).nan_to_num(0, 0, 0).clamp(max=1).sum())
 
 
-def swapped(shared: Tensor, count: int) -> list[int]:
+def greedy_swaps(shared: Tensor, count: int) -> list[int]:
     """Return the units to keep after removing `count`: drop the least important, then swap.
 
     Every dropped unit, the least important first, replaces the kept unit for which the swap raises
@@ -174,10 +174,10 @@ def swapped(shared: Tensor, count: int) -> list[int]:
 def group_losses(shared: Tensor) -> Tensor:
     """Return by how much each further removed KV group lowers the similarity, fp64 `[units]`.
 
-    `shared [units, units, out]` comes from `shared_variance`; `swapped` chooses the groups. A group
-    counts at least as much as those removed before it, because none can go without them.
+    `shared [units, units, out]` comes from `shared_variance`; `greedy_swaps` chooses the groups. A
+    group counts at least as much as those removed before it, because it is removed after them.
     """
-    left = [similarity(shared, swapped(shared, count)) for count in range(len(shared) + 1)]
+    left = [similarity(shared, greedy_swaps(shared, count)) for count in range(len(shared) + 1)]
     losses = -torch.tensor(left, dtype=torch.float64).diff()
     return losses.cummax(dim=0).values
 

@@ -17,10 +17,10 @@ from implementations.slimllm import SlimLLM, slimllm
 from implementations.slimllm.covariance import Covariance
 from implementations.slimllm.slimllm import (
     channel_scores,
+    greedy_swaps,
     regression,
     shared_variance,
     similarity,
-    swapped,
 )
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -114,7 +114,7 @@ def test_the_search_is_that_of_algorithm_1(count: int):
         x, W = layer(seed)
         C = contributions(x, W)
         shared = shared_variance(W, covariance(x).matrix, UNITS)
-        kept = swapped(shared, count)
+        kept = greedy_swaps(shared, count)
         assert kept == by_the_paper(C, count)
         assert len(kept) == len(set(kept)) == UNITS - count
         missed = [similarity(shared, [v for v in range(UNITS) if v != u]) for u in range(UNITS)]
@@ -281,7 +281,7 @@ def test_corrections_are_fitted_on_the_pruned_model(family: str):
 def test_a_group_counts_at_least_as_much_as_those_removed_before_it(monkeypatch):
     similarities = iter([1.0, 0.2, 0.9, 0.0])  # without 0, 1, 2 and 3 groups; two of them cancel
     monkeypatch.setattr(slimllm, "similarity", lambda *_: next(similarities))
-    monkeypatch.setattr(slimllm, "swapped", lambda *_: [])
+    monkeypatch.setattr(slimllm, "greedy_swaps", lambda *_: [])
     losses = slimllm.group_losses(torch.ones(3, 3, 2, dtype=torch.float64))
     assert losses.tolist() == pytest.approx([0.8, 0.8, 0.9])
 

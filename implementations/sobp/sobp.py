@@ -105,7 +105,7 @@ class SoBP(UnitMethod):
                 for units, count in zip(costs, lost, strict=True)
             ]
         scores = self.scores(model, calibration)
-        prices = [max(torch.cat(costs[sort::2]).tolist(), default=1) for sort in (0, 1)]
+        prices = [max(torch.cat(costs[kind::2]).tolist(), default=1) for kind in (0, 1)]
         budget = (1 - self.rate(model)) * sum(int(units.sum()) for units in costs)
         return [
             (~keep, candidates(importance, ~keep, self.pool))
@@ -175,13 +175,13 @@ def knapsack(scores: list[Tensor], prices: list[int], budget: float) -> list[Ten
     groups, always the most important ones, it adds as many channels as fit. Each module keeps one
     unit. A solution that leaves more than half of a unit unused counts only if there is no other.
     """
-    sorts = [scores[::2], scores[1::2]]
-    orders = [ranked(modules) for modules in sorts]
+    by_kind = [scores[::2], scores[1::2]]
+    orders = [importance_order(modules) for modules in by_kind]
     sums = [
         torch.cat([torch.zeros(1), torch.cat(modules)[order].cumsum(dim=0)])  # of the best 0, 1, ..
-        for modules, order in zip(sorts, orders, strict=True)
+        for modules, order in zip(by_kind, orders, strict=True)
     ]
-    least = [sum(len(module) > 0 for module in modules) for modules in sorts]
+    least = [sum(len(module) > 0 for module in modules) for modules in by_kind]
     groups = torch.arange(least[0], len(orders[0]) + 1)
     left = budget - groups.double() * prices[0]
     channels = (left / prices[1] + 1e-6).floor().long().clamp(max=len(orders[1]))
@@ -191,14 +191,14 @@ def knapsack(scores: list[Tensor], prices: list[int], budget: float) -> list[Ten
     kept_scores = sums[0][groups] + sums[1][channels.clamp(min=0)]
     best = kept_scores.masked_fill(wasteful, -torch.inf).argmax()
     kept = []
-    for modules, order, counts in zip(sorts, orders, (groups, channels), strict=True):
+    for modules, order, counts in zip(by_kind, orders, (groups, channels), strict=True):
         keep = torch.zeros(len(order), dtype=torch.bool)
         keep[order[: counts[best]]] = True
         kept.append(keep.split([len(module) for module in modules]))
     return [mask for block in zip(*kept, strict=True) for mask in block]
 
 
-def ranked(modules: list[Tensor]) -> Tensor:
+def importance_order(modules: list[Tensor]) -> Tensor:
     """Return the numbers of all units: the best of each module, then by descending importance."""
     lifted = [
         module.index_fill(0, module.topk(min(1, len(module))).indices, torch.inf)

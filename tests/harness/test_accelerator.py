@@ -53,7 +53,6 @@ ACTING = [slug for slug in methods() if get_method(slug).capabilities.when == "i
 TRAINED = [slug for slug in methods() if get_method(slug).capabilities.trains]
 CALCULATED = [slug for slug in methods() if slug not in (*ACTING, *TRAINED)]
 
-DEVICE_DEPENDENT = ["minillm"]  # draws random directions on the device of the weights
 
 each_way = pytest.mark.parametrize("block_by_block", [True, False], ids=["blocks", "whole"])
 
@@ -85,7 +84,7 @@ def prune_half(method: type[Method], model: LanguageModel) -> float:
 
 
 @each_way
-@pytest.mark.parametrize("slug", [s for s in CALCULATED if s not in DEVICE_DEPENDENT])
+@pytest.mark.parametrize("slug", CALCULATED)
 def test_weights_equal_those_of_the_cpu(slug: str, block_by_block: bool) -> None:
     blocks = 2 if slug == "alps" else 4  # its iterations amplify rounding until another mask wins
     family = first_family(get_method(slug))

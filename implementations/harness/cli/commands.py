@@ -282,7 +282,11 @@ def show_leaderboard(
         typer.Option(metavar="SHARE|LOW-HIGH", help="Show only this range: 0.5, 50% or 0.2-0.5"),
     ] = "0-1",
     sort: Annotated[
-        str, typer.Option(help="method, sparsity, decode, parameters or a metric; default: ppl")
+        str,
+        typer.Option(
+            help="Column to sort by: method, sparsity, decode, parameters, kl, agreement or a "
+            "metric such as ppl; default: the first metric"
+        ),
     ] = "",
     reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order")] = False,
     runs: ReadRuns = None,
@@ -340,7 +344,7 @@ def generate(
         str,
         typer.Argument(metavar="DIR", help="Folder of a saved model, or any model as in --model"),
     ],
-    prompt: Annotated[str, typer.Argument(help="Text to continue")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Text to continue")],
     tokens: Annotated[int, typer.Option(min=1, help="Maximum number of new tokens")] = 64,
     device: Device = "auto",
     dtype: Annotated[

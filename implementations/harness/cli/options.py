@@ -158,7 +158,9 @@ RecordFile = Annotated[
 RecordedModel = Annotated[
     str | None, typer.Option("--model", help="Location of the model; default: as recorded")
 ]
-Only = Annotated[list[str] | None, typer.Option(help="Show only these; repeatable")]
+Only = Annotated[
+    list[str] | None, typer.Option(help="Names to show, separated by commas; repeatable")
+]
 Sparsity = Annotated[
     float | None,
     typer.Option(

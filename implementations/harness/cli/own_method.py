@@ -43,7 +43,9 @@ OUT = Path("comparison")
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="Name of the method, such as mymethod")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the method, such as mymethod")
+    ],
 ) -> None:
     """Create the file of a working method, to start from."""
     path = user_path(f"{name.removesuffix('.py')}.py", "NAME")

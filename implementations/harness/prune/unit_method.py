@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from implementations.harness.data.tokens import Tokens
+from implementations.harness.model.surgery import keep_units, widths_left
 from implementations.harness.model.units import (
     Kind,
     total_weights,
     unit_costs,
 )
 from implementations.harness.model.view import LanguageModel, require_whole_layers
-from implementations.harness.prune.allocation import cheapest, widths
+from implementations.harness.prune.allocation import cheapest, smallest, widths
 from implementations.harness.prune.method import (
     Method,
     Ratio,
@@ -92,7 +93,7 @@ class UnitMethod(Method):
         the `budget` in weights if layers were added to the model after it was counted. See
         `allocation.widths`.
         """
-        counts, costs = self._counted(model)
+        counts, costs = self.counts_and_costs(model)
         budget = self.budget(model) if budget is None else budget
         group = self.together(model)
         given = scores or {}
@@ -103,9 +104,24 @@ class UnitMethod(Method):
         lost = widths(counts, costs, torch.as_tensor(shares), budget, self.least, by_kind)
         return cast(list[list[int]], (lost.T * group).tolist())
 
+    def remove_lowest(
+        self, model: LanguageModel, scores: Sequence[Sequence[Tensor]]
+    ) -> dict[str, list[int]]:
+        """Remove the lowest-scoring units, the same share of every block; return the widths left.
+
+        `scores` are those of each block and kind, `[units]` each. They have the order of `kinds`.
+        """
+        of_groups = [of_block[self.kinds.index("kv-groups")] for of_block in scores]
+        lost = self.widths(model, torch.ones(len(scores)), {"kv-groups": of_groups})
+        for block, of_block, counts in zip(model.visit(), scores, lost, strict=True):
+            for kind, units, count in zip(self.kinds, of_block, counts, strict=True):
+                if count:
+                    keep_units(block, kind, ~smallest(units, count))
+        return widths_left(model)
+
     def max_sparsity(self, model: LanguageModel) -> float:
         """Return the maximum sparsity that leaves `least` units, and half of the largest unit."""
-        counts, costs = self._counted(model)
+        counts, costs = self.counts_and_costs(model)
         total = total_weights(model)
         removable = int(((counts - self.least).clamp(min=0) * costs).sum())
         return min(removable, total - self.largest_unit(model) / 2) / total
@@ -115,10 +131,10 @@ class UnitMethod(Method):
         """The kinds of units that it removes."""
         return cast(tuple[Kind, ...], self.capabilities.granularity)
 
-    def _counted(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
+    def counts_and_costs(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
         """Return number and cost of the removable units of each kind, `[kinds, blocks]` each.
 
-        Units removed together count as one.
+        A cost is the number of weights of one unit. Units removed together count as one.
         """
         costs = [[unit_costs(block, kind) for block in model.blocks] for kind in self.kinds]
         together = self.together(model)

@@ -29,6 +29,7 @@ from implementations.harness import (
     keep_units,
     masked,
     perplexity,
+    prefixes,
     smallest,
     total_weights,
     track,
@@ -152,12 +153,13 @@ class KVPruner(UnitMethod):
         ratio = self.rate(model) if self.trial is None else self.trial
         dense, alone = perplexity(model, probes).value, []
         sizes = [len(unit_costs(block, *self.kinds)) for block in model.blocks]
-        for block, score in zip(track(model.blocks, "trying blocks"), scores, strict=True):
+        starts = track(prefixes(model, probes), "trying blocks", len(sizes))
+        for (block, start_here), score in zip(starts, scores, strict=True):
             half = block.attention.head_size // 2
             count = min(max(round(ratio * half), 1), half - 1)
             removed = [torch.zeros(units, dtype=torch.bool) for units in sizes]
             removed[block.index] = ~torch.cat(list(self.kept(score, count).values())).cpu()
-            with masked(model, torch.cat(removed), *self.kinds):
+            with start_here(), masked(model, torch.cat(removed), *self.kinds):
                 alone.append(perplexity(model, probes).value)
         return dense, alone
 

@@ -81,11 +81,11 @@ class PruneLLM(UnitMethod):
         """
         blocks, dense = len(model.blocks), self.last_entropy(model, text)
         moved = torch.zeros(blocks, 3, dtype=torch.float64)
-        for block, known in track(prefixes(model, text), "skipping modules", blocks):
+        for block, start_here in track(prefixes(model, text), "skipping modules", blocks):
             for column, skipped in enumerate(([0], [1], [0, 1])):
                 removed = torch.zeros(blocks, 2, dtype=torch.bool)
                 removed[block.index, skipped] = True
-                with known(), masked(model, removed.flatten(), "sublayers"):
+                with start_here(), masked(model, removed.flatten(), "sublayers"):
                     moved[block.index, column] = abs(dense - self.last_entropy(model, text))
         return moved / model.embedding.shape[1]
 

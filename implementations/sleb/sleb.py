@@ -97,9 +97,9 @@ class SLEB(UnitMethod):
         """Return the loss without each of the blocks `remaining`, and without those in `mask`."""
         losses = {}
         with masked(model, mask, "blocks"):
-            for block, known in prefixes(model, text):
+            for block, start_here in prefixes(model, text):
                 if block.index in remaining:
-                    with known():  # the blocks before it are the same in every trial
+                    with start_here():  # the blocks before it are the same in every trial
                         trial = mask.index_fill(0, torch.tensor(block.index), True)
                         losses[block.index] = loss(trial)
         return losses

@@ -28,6 +28,7 @@ from implementations.harness import (
     keep_channels,
     keep_units,
     perplexity,
+    prefixes,
     smallest,
     track,
     unit_costs,
@@ -154,10 +155,13 @@ def least_missed(model: LanguageModel, left: list[int], probes: Tokens) -> int:
     Of equal ones, the first.
     """
     loss = Candidates(model, lambda: perplexity(model, probes).value, "sublayers")
-    for index in track(left, "trying attentions"):
+    for block, start_here in track(prefixes(model, probes), "trying attentions", len(model.blocks)):
+        if block.index not in left:
+            continue
         removed = torch.zeros(len(model.blocks), 2, dtype=torch.bool)  # [blocks, attention or MLP]
-        removed[index, 0] = True
-        loss(removed.flatten())
+        removed[block.index, 0] = True
+        with start_here():
+            loss(removed.flatten())
     assert loss.best is not None
     best = int(loss.best.nonzero()[0]) // 2
     if loss.least == math.inf:

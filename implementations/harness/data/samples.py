@@ -24,6 +24,7 @@ from implementations.harness.data.tokens import (
     Tokens,
     check_disjoint,
     check_vocabulary,
+    shared_run,
 )
 from implementations.harness.errors import BadInput
 from implementations.harness.model.view import LanguageModel
@@ -200,10 +201,13 @@ def statement(role: str, seen: Tokens, evaluations: dict[str, Tokens]) -> str:
         if tokens.text_sha256 == seen.text_sha256:
             start = min(start for start, _ in tokens.spans)
             place = f"{role} ends at token {end:,}, evaluation starts at {start:,}"
-            apart = place if end <= start else "no span of the one overlaps a span of the other"
+            apart = place if end <= start else "their spans do not overlap"
             parts.append(f"{metric}: same text, {apart}")
         else:
-            parts.append(f"{metric}: another text, no run of half a window in common")
+            length = min(seen.ids.shape[1], tokens.ids.shape[1])
+            run = shared_run(length)
+            shared = "half a window" if run == length // 2 else f"{run} tokens"
+            parts.append(f"{metric}: another text, no run of {shared} in common")
     return "; ".join(parts if role == "calibration" else [f"{role}: {part}" for part in parts])
 
 

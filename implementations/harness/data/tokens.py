@@ -88,9 +88,9 @@ class Tokens:
 def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") -> None:
     """Raise `BadInput` if evaluation text overlaps with text that the model has seen as `role`.
 
-    Within one text, spans must not overlap. Different texts must not share a run of tokens of half
-    a window (of a whole window up to 64 tokens). Half a window is enough: wherever a sample lies in
-    the evaluated text, its first or its second half is inside one window.
+    Within one text, spans must not overlap. Different texts must not share the first or last
+    `shared_run` tokens of a sample. Half a window is enough: wherever a sample lies in the
+    evaluated text, its first or its second half is inside one window.
     """
     if seen.text_sha256 == evaluation.text_sha256:
         overlap = _overlap(seen.spans, evaluation.spans)
@@ -103,14 +103,23 @@ def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") 
         )
     short, long = sorted((seen, evaluation), key=lambda tokens: tokens.ids.shape[1])
     length = short.ids.shape[1]
-    run = max(length // 2, min(length, 64))
-    haystack = _SEPARATOR.join(_bytes(row) for row in long.ids)
+    run = shared_run(length)
+    parts, last_end = [], -1
+    for row, (start, end) in zip(long.ids, long.spans, strict=True):
+        parts += [_bytes(row)] if start == last_end else [_SEPARATOR, _bytes(row)]
+        last_end = end
+    haystack = b"".join(parts)
     for row, span in zip(short.ids, short.spans, strict=True):
         if _bytes(row[:run]) in haystack or _bytes(row[-run:]) in haystack:
             raise BadInput(
                 f"{role} ({seen.source}) and evaluation ({evaluation.source}) share "
                 f"tokens of {short.source} [{span[0]}, {span[1]}); use different texts"
             )
+
+
+def shared_run(length: int) -> int:
+    """Return the number of tokens that different texts must not share, for windows of `length`."""
+    return max(length // 2, min(length, 64))
 
 
 def check_vocabulary(tokens: Tokens, vocabulary_size: int) -> None:

@@ -170,8 +170,7 @@ class Boundary:
             for index, module in enumerate(model.layers):
                 patches.enter_context(replaced_forward(module, self._recorder(index)))
             for ids in batches:
-                hidden = model.hf.base_model(input_ids=ids.to(model.device), use_cache=False)
-                del hidden  # meaningless, because the blocks were skipped
+                model.hf.base_model(input_ids=ids.to(model.device), use_cache=False)
         del self.entering
 
     def _recorder(self, index: int) -> Callable[..., Tensor]:
@@ -230,7 +229,10 @@ class Boundary:
 
         The block is not edited. Raises as `advance`.
         """
-        with model.opened(block), on_device_read_only(block.module, self.accelerator):
+        with ExitStack() as opened:
+            if block.module.forward is not bypass:  # which needs no weights
+                opened.enter_context(model.opened(block))
+                opened.enter_context(on_device_read_only(block.module, self.accelerator))
             for i, _, y in self.run(block):
                 self.advance(i, block, y)
 
@@ -248,6 +250,11 @@ def fixed_output(output: Any, *modules: nn.Module) -> Iterator[None]:
         for module in modules:
             patches.enter_context(replaced_forward(module, lambda *_, **__: output))
         yield
+
+
+def bypass(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Return the input, as the forward function of a block that does nothing."""
+    return hidden_states
 
 
 @contextmanager

@@ -84,7 +84,9 @@ class StreamedModel(LanguageModel):
     def opened(self, block: Block, *, walked: bool = False) -> Iterator[Block]:
         """Read a block for the `with` block; if it was edited, write it at the end, and free it.
 
-        Only blocks that a walk with edits has finished are used by a run that continues.
+        A block of a walk with edits counts as edited. Elsewhere, edits through `tensor.data` are
+        not noticed. Only blocks that a walk with edits has finished are used by a run that
+        continues.
         """
         module = block.module
         if self._open is module:  # by a caller
@@ -95,7 +97,7 @@ class StreamedModel(LanguageModel):
         self._open, before = module, _versions(module)
         try:
             yield block
-            if self.work is not None and _changed(module, before):
+            if self.work is not None and (walked or _changed(module, before)):
                 self._write(block, self.work, time.perf_counter() - start if walked else None)
         finally:
             self._open = None

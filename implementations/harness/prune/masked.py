@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from implementations.harness.errors import BadInput
-from implementations.harness.model.execution import replaced_forward
+from implementations.harness.model.execution import bypass, replaced_forward
 from implementations.harness.model.units import Kind, cuts, unit_costs
 from implementations.harness.model.view import Block, LanguageModel
 
@@ -97,11 +97,6 @@ def _without(block: Block, kind: Kind, off: Tensor) -> Iterator[None]:
             for switch in switches(block, kind):
                 changes.callback(_mask(switch, off))
         yield
-
-
-def bypass(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-    """Return the input, as the forward function of a block that does nothing."""
-    return hidden_states
 
 
 def _silence(_: nn.Module, __: Any, output: Tensor) -> Tensor:

@@ -179,7 +179,7 @@ class Method(BaseModel, ABC):
         """Refuse booleans where pydantic would accept them as 1 and 0."""
         kind = str(cls.model_fields[field.field_name or ""].annotation)
         if isinstance(value, bool) and "bool" not in kind:
-            raise ValueError(f"expected a number, got {str(value).lower()}")
+            raise ValueError(f"must not be a boolean, got {str(value).lower()}")
         return value
 
     @field_validator("*", mode="before")

@@ -1,7 +1,7 @@
 """Evaluate a model with changes in one block, for each block, without running those before it.
 
-for block, known in prefixes(model, probes):
-    with known(), masked(model, without(block), "blocks"):
+for block, start_here in prefixes(model, probes):
+    with start_here(), masked(model, without(block), "blocks"):
         perplexity(model, probes)        # runs `block` and those after it
 """
 
@@ -16,9 +16,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from implementations.harness.data.tokens import Tokens
-from implementations.harness.model.execution import Boundary, replaced_forward
+from implementations.harness.model.execution import Boundary, bypass, replaced_forward
 from implementations.harness.model.view import Block, LanguageModel, preserved
-from implementations.harness.prune.masked import bypass
 
 
 def prefixes(
@@ -26,10 +25,10 @@ def prefixes(
 ) -> Iterator[tuple[Block, Callable[[], AbstractContextManager[None]]]]:
     """Yield each block, and a function that makes the model begin there on `tokens`.
 
-    Inside `with known():`, the blocks before it do not run, and it reads what they computed before.
-    There the model accepts only `tokens`, whole and in the same micro-batches. Call `known` again
-    for each evaluation. The host stores the activations of one block boundary. Raises
-    `NumericsError` if they contain NaN or infinity.
+    Inside `with start_here():`, the earlier blocks are skipped and `block` gets their stored
+    outputs. Run the model there only on all of `tokens`, with the same batch size. Call
+    `start_here` again for each evaluation. The host stores the activations of one block boundary.
+    Raises `NumericsError` if they contain NaN or infinity.
     """
     with preserved(model):
         model.hf.eval()

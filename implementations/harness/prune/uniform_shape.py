@@ -90,7 +90,7 @@ def sizes(dense: int, multiple: int, fewest: float = 1) -> Iterator[int]:
     """Yield the dense size and its smaller multiples of `multiple`, down to `fewest`."""
     yield dense
     for size in range((dense - 1) // multiple * multiple, 0, -multiple):
-        if size >= fewest:
+        if size >= fewest - 1e-9:  # (1 - 0.7) * 2560 is 768.0000000000001
             yield size
 
 

@@ -9,18 +9,20 @@ import torch
 from torch import Tensor
 
 from implementations.harness.data.tokens import Tokens
-from implementations.harness.model.surgery import keep_units, widths_left
+from implementations.harness.model.surgery import keep_units
 from implementations.harness.model.units import (
     Kind,
     total_weights,
     unit_costs,
+    widths_left,
 )
 from implementations.harness.model.view import LanguageModel, require_whole_layers
-from implementations.harness.prune.allocation import cheapest, smallest, widths
+from implementations.harness.prune.allocation import cheapest, widths
 from implementations.harness.prune.method import (
     Method,
     Ratio,
 )
+from implementations.harness.prune.weight_method import smallest
 
 
 class UnitMethod(Method):

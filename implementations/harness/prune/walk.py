@@ -39,10 +39,10 @@ from implementations.harness.prune.parallel import add_up, added_up, own_part, p
 
 
 class Statistic(Protocol):
-    """Accumulates the inputs of one linear layer over a calibration set, in fp32 or wider.
+    """Collects the inputs of one linear layer over a calibration set, in fp32 or wider.
 
-    Constructed as `Gram(features, device=...)`. Apart from rounding, none depends on the batch
-    size.
+    Constructed as `Gram(features, device=...)`. All except `Latest` accumulate and, apart from
+    rounding, do not depend on the batch size.
     """
 
     def update(self, x: Tensor) -> None:
@@ -278,8 +278,8 @@ class WalkedBlock(Block):
     def beside(self) -> WalkedBlock:
         """The original block, with its inputs from the original model.
 
-        It can be run and observed like the block itself, before or after that is edited, with the
-        same tokens in the same order. Raises `BadInput` in a walk without `beside=True`.
+        It can be run and observed like the block itself, before or after the block is edited, with
+        the same tokens in the same order. Raises `BadInput` in a walk without `beside=True`.
         """
         if self.twin is None:
             raise BadInput("`beside` is not available in this walk; use walk(..., beside=True)")
@@ -289,11 +289,14 @@ class WalkedBlock(Block):
         """Yield input and output of every micro-batch, `[batch, length, hidden]` each.
 
         Use both before requesting the next pair. In a walk with `edits=False`, this also advances
-        the activations to the next block, in the memory of the input. It can then be done only once
-        per block, to the end; a second call raises `BadInput`.
+        the activations to the next block, in the memory of the input. In such a walk, call it once
+        per block and consume it completely; a second call raises `BadInput`.
         """
         if self.carried:
-            raise BadInput("a walk with edits=False runs each block once; observe it in one call")
+            raise BadInput(
+                f"the activations of block {self.index} were already advanced to the next block; "
+                "run or observe the block once, before that"
+            )
         for i, x, y in self.boundary.run(self):
             yield x, y
             if not self.edits:
@@ -415,9 +418,9 @@ def walk(
     model is available block by block, see `WalkedBlock.beside`. Hooks, flags and devices are
     restored at the end, also after an exception.
 
-    A streamed run that continues after it was killed does not yield the finished blocks, so use
-    `block.index` to look up what belongs to a block. With `resumes=False` it yields all of them
-    again, for methods that add up numbers over the blocks.
+    Unless `beside=True`, a streamed run that continues after it was killed does not yield the
+    finished blocks, so use `block.index` to look up what belongs to a block. With `resumes=False`
+    it yields all of them again, for methods that add up numbers over the blocks.
     """
     with preserved(model):
         model.hf.eval()

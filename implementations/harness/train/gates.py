@@ -7,9 +7,9 @@ with gated(model, "kv-groups", "channels") as gates:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -30,11 +30,14 @@ class Gates:
     def __init__(self, counts: list[int]) -> None:
         self.counts = counts
         """Number of units per block and kind."""
+        self.starts = [0, *accumulate(counts)]
         self.values = None
 
     def of(self, part: int) -> Tensor | None:
         """Return the gates of one kind in one block, `[units]`."""
-        return None if self.values is None else self.values.split(self.counts)[part]
+        if self.values is None:
+            return None
+        return self.values.narrow(0, self.starts[part], self.counts[part])
 
 
 @contextmanager
@@ -69,10 +72,11 @@ def gated_hidden(model: LanguageModel) -> Iterator[Gates]:
     dense = model.embedding.shape[1]
     gates = Gates([dense])
 
-    def spread() -> float:
-        """Return the factor by which the norm's own mean over all dimensions is too small."""
+    def spread() -> Tensor:
+        """Return the factor by which the root mean square over all dimensions is too small."""
         assert gates.values is not None
-        return math.sqrt(dense / max(int(torch.count_nonzero(gates.values)), 1))
+        kept = torch.count_nonzero(gates.values).clamp(min=1)  # a tensor: no wait for the device
+        return (dense / kept.double()).sqrt()
 
     def entering(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         gate = gates.of(0)

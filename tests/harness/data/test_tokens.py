@@ -117,6 +117,19 @@ class TestDisjoint:
         with pytest.raises(BadInput, match="use different texts"):
             check_disjoint(tokens_of(sample), tokens_of(stretch.reshape(2, 200), text="copy"))
 
+    @pytest.mark.parametrize("length", [50, 100])
+    def test_short_sample_across_two_windows_of_a_copy(self, length):
+        stretch = random_ids(1, 2 * length)[0]
+        sample = stretch[length // 2 : length // 2 + length].reshape(1, length)
+        with pytest.raises(BadInput, match="use different texts"):
+            check_disjoint(tokens_of(sample), tokens_of(stretch.reshape(2, length), text="copy"))
+
+    def test_windows_that_are_not_adjacent_are_not_joined(self):
+        windows, start = random_ids(2, 10), ((0, 10), (11, 21))
+        evaluation = Tokens(windows, "made", start, "copy", batch_size=1)
+        sample = windows.flatten()[5:15].reshape(1, 10)
+        check_disjoint(tokens_of(sample), evaluation)
+
     def test_short_evaluation_inside_a_long_calibration_sample(self):
         calibration = random_ids(2, 1024)
         evaluation = calibration[1, 300:428].reshape(1, 128)

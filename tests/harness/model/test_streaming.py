@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from implementations.harness import get_method, load_model, methods, perplexity
+from implementations.harness import get_method, load_model, methods, perplexity, walk
 from implementations.harness.contract.helpers import (
     calibration_for,
     difference,
@@ -139,6 +139,14 @@ def test_blocks_keep_their_own_choices_after_a_kill(folder, monkeypatch, slug, s
                 outcome = get_method(slug).configure(**settings).apply(model, random_tokens())
     assert same(fingerprint(whole), fingerprint(model))
     assert outcome.details == expected.details
+
+
+def test_edits_through_data_are_kept(folder):
+    model, work = opened(folder), work_folder(folder / "pruned")
+    with model.writing(work):
+        for block in walk(model, random_tokens()):
+            block.attention.q.weight.data.zero_()
+    assert all(not block.attention.q.weight.any() for block in model.visit())
 
 
 @pytest.mark.parametrize("slug", ["wanda", "fasp"])

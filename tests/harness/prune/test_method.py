@@ -302,7 +302,7 @@ class Numbers(First):
     ("parameters", "message"),
     [
         ({"share": NAN}, "share: Input should be a finite number"),
-        ({"share": True}, "share: expected a number, got true"),
+        ({"share": True}, "share: must not be a boolean, got true"),
         ({"size": 2**31}, "size: Input should be less than 2147483648"),
         ({"pattern": ["2", "4"]}, "is not KEEP:GROUP"),
     ],

@@ -24,7 +24,7 @@ def without(model: LanguageModel, *indices: int) -> Tensor:
 def losses(model: LanguageModel, tokens: Tokens, begin: bool) -> list[float]:
     """Return the perplexity without each block, and without its MLP."""
     values = []
-    for block, known in prefixes(model, tokens):
+    for block, start_here in prefixes(model, tokens):
         silent = torch.zeros(len(model.blocks), 2, dtype=torch.bool)
         silent[block.index, 1] = True
         masks = (
@@ -33,7 +33,7 @@ def losses(model: LanguageModel, tokens: Tokens, begin: bool) -> list[float]:
         )
         for mask in masks:
             if begin:
-                with known(), mask:
+                with start_here(), mask:
                     values.append(perplexity(model, tokens).value)
             else:
                 with mask:
@@ -63,9 +63,9 @@ def test_blocks_before_do_not_run():
     for block in model.blocks:
         linear = block.feed_forward.down
         linear.register_forward_hook(lambda *_, index=block.index: ran.append(index))
-    for block, known in prefixes(model, tokens):
+    for block, start_here in prefixes(model, tokens):
         ran.clear()
-        with known():
+        with start_here():
             perplexity(model, tokens)
         assert ran == 2 * list(range(block.index, 4))
         ran.clear()
@@ -78,16 +78,16 @@ def test_masked_blocks_stay_masked():
     with masked(model, without(model, 0, 1, 3), "blocks"):
         expected = perplexity(model, tokens).value
     with masked(model, without(model, 0, 3), "blocks"):
-        for block, known in prefixes(model, tokens):
+        for block, start_here in prefixes(model, tokens):
             if block.index == 1:
-                with known(), masked(model, without(model, 0, 1, 3), "blocks"):
+                with start_here(), masked(model, without(model, 0, 1, 3), "blocks"):
                     assert perplexity(model, tokens).value == pytest.approx(expected, rel=1e-6)
 
 
 def test_an_evaluation_that_fails_does_not_affect_the_next():
     model, tokens = tiny_model(blocks=3), random_tokens(5, batch_size=2)
     expected = perplexity(model, tokens).value
-    *_, (block, known) = prefixes(model, tokens)
+    *_, (block, start_here) = prefixes(model, tokens)
     calls = []
 
     def spoil(_: object, __: object, output: Tensor) -> Tensor:
@@ -95,9 +95,9 @@ def test_an_evaluation_that_fails_does_not_affect_the_next():
         return output * float("nan")
 
     handle = block.feed_forward.down.register_forward_hook(spoil)
-    with known(), pytest.raises(NumericsError):
+    with start_here(), pytest.raises(NumericsError):
         perplexity(model, tokens)
     handle.remove()
     assert len(calls) == 1  # stopped at the first of three micro-batches
-    with known():
+    with start_here():
         assert perplexity(model, tokens).value == pytest.approx(expected, rel=1e-6)

@@ -35,7 +35,7 @@ def jobs_of(folder, text: str):
         ("runs: [wanda]\nseeds: [9223372036854775808]", "seeds.0: Input should be less than"),
         ("runs: [wanda]\nseeds: ['1']", "seeds.0"),
         ("runs: [wanda]\nmodel: ''", "model: String should have at least 1 character"),
-        ("runs: [{method: wanda, sparsity: true}]", "expected a number, got true"),
+        ("runs: [{method: wanda, sparsity: true}]", "must not be a boolean, got true"),
         ("runs: [{method: wanda, sparsity: [[0.5]]}]", "sparsity: Input should be a valid number"),
         ("runs: [{method: wanda, pattern: 2:4}]", "pattern '124' is not KEEP:GROUP"),
         ("runs: [{method: sparsegpt, block_size: 4294967296}]", "block_size: Input should be less"),

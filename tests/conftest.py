@@ -61,6 +61,22 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+LONGEST = (
+    "tests/test_tutorials.py",
+    "tests/harness/test_simulated_accelerator.py",
+    "tests/harness/runs/test_workers_ray.py",
+    "tests/test_gpu_command.py",
+    "tests/site/test_use_commands.py",
+    "tests/site/test_browser",
+)
+"""Files of tests that take a minute or more; they start first, so that no worker waits for them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the longest tests to the front."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests of an accelerator on a machine without one."""
     if item.get_closest_marker("gpu"):

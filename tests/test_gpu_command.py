@@ -69,11 +69,9 @@ def test_the_command_is_cut_killed_continued_and_done(
     def results() -> dict[str, Any]:
         return json.loads((out / "results.json").read_text())
 
-    begin = time.monotonic()
-    process = command(0.4)
+    process = command(0.1)
     said, _ = process.communicate()
     assert process.returncode == 0, said
-    assert time.monotonic() - begin < 60 * 0.4 + 30  # one interpreter starts before the clock
     assert {one["status"] for one in results()["steps"].values()} & {"cut", "not started"}
 
     process = command(20)

@@ -142,9 +142,8 @@ class AdaptPruner(UnitMethod):
             share = excess / max(int(costs[part[candidates]].sum()), 1)
             candidates = candidates[cheapest(when[candidates], costs[part[candidates]], share)]
             left[candidates], sparsity = False, risen
-            self.cut(
-                model, samples, torch.bincount(part[candidates], minlength=len(counts)).view(-1, 2)
-            )
+            lost = torch.bincount(part[candidates], minlength=len(counts)).view(-1, 2)
+            self.cut(model, samples, lost)
             if share <= 1:
                 return step + 1
         return self.steps

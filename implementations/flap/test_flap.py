@@ -194,7 +194,7 @@ def test_slicing_equals_masking_with_the_same_biases(family: str):
     masked, seen = copy.deepcopy(model), observed(model)
     for index, block in enumerate(model.blocks):
         groups, channels = block.attention.kv_heads, block.feed_forward.channels
-        # The first block loses all of its attention, the second all of its feed-forward part.
+        # The first block loses all of its attention, the second all of its MLP.
         lost = marks(
             groups + channels, *([*range(groups), groups + 3], [*range(groups, 99)])[index]
         )

@@ -107,7 +107,7 @@ class PromptMethod(UnitMethod):
 
 
 class PromptedFeedForward:
-    """The feed-forward part of one block, which uses the channels selected by the prompt."""
+    """The MLP of one block, which uses the channels selected by the prompt."""
 
     def __init__(
         self,

@@ -103,6 +103,17 @@ from .prune.refit import (
 from .prune.registry import get_method as get_method
 from .prune.search import Candidates as Candidates, random_search as random_search
 from .prune.solvers import factored_layers as factored_layers, sparse_solve as sparse_solve
+from .prune.similarity import (
+    angle as angle,
+    cosine_distance as cosine_distance,
+)
+from .prune.statistics import (
+    ColumnNorm as ColumnNorm,
+    ColumnSum as ColumnSum,
+    Gram as Gram,
+    Moments as Moments,
+    SampleNorm as SampleNorm,
+)
 from .prune.taylor import (
     gradient_norms as gradient_norms,
     norms_on_host as norms_on_host,
@@ -117,13 +128,6 @@ from .prune.uniform_shape import (
 )
 from .prune.unit_method import UnitMethod as UnitMethod
 from .prune.walk import (
-    angle as angle,
-    ColumnNorm as ColumnNorm,
-    ColumnSum as ColumnSum,
-    cosine_distance as cosine_distance,
-    Gram as Gram,
-    Moments as Moments,
-    SampleNorm as SampleNorm,
     walk as walk,
     WalkedBlock as WalkedBlock,
     watched as watched,

@@ -52,13 +52,6 @@ def test_removes_the_smallest_weights_and_does_not_change_the_others():
 
 @pytest.mark.model
 def test_on_the_real_model_the_error_rises_with_sparsity(first_blocks):
-    model = first_blocks.pruned("magnitude", sparsity=0.5)
-    for block, role, linear in model.linears():
-        weight = first_blocks.dense.blocks[block.index].linears()[role].weight
-        removed = linear.weight == 0
-        assert int(removed.sum()) == weight.numel() // 2, f"block {block.index}, {role}"
-        assert weight[removed].abs().max() <= weight[~removed].abs().min()
-    assert model.hf.lm_head.weight is model.hf.get_input_embeddings().weight
     errors = [
         first_blocks.error("magnitude", **setting)
         for setting in ({"sparsity": 0.1}, {"sparsity": 0.5}, {"pattern": "2:4"}, {"sparsity": 0.7})

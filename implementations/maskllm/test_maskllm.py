@@ -112,13 +112,6 @@ def test_the_prior_raises_its_mask_and_lowers_the_opposite_one():
     assert choice.gate[:, 0].tolist() == pytest.approx([0, 0.03, 0, 0, -0.03, 0])
 
 
-def test_a_prior_without_strength_changes_no_logit():
-    choice = choice_of(torch.ones(3, 8))
-    before = choice.gate.clone()
-    choice.prefer(torch.ones(3, 8), 0.0)
-    assert torch.equal(choice.gate, before)
-
-
 @pytest.mark.parametrize("pattern", ["2:4", "1:4", "4:8"])
 @pytest.mark.parametrize("prior", ["sparsegpt", "wanda", "magnitude"])
 def test_priors_are_the_masks_of_the_methods(prior: str, pattern: str):

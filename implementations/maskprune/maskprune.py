@@ -9,8 +9,6 @@ every layer. Finally these units are removed and the other masks are multiplied 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -32,7 +30,6 @@ from implementations.harness import (
     distillation_loss,
     gated,
     logits_of,
-    low_rank,
     optimise,
     remove_units,
     smallest,
@@ -40,7 +37,18 @@ from implementations.harness import (
     training_course,
     unit_costs,
 )
-from implementations.maskprune.masks import HELD, bottom, by_order, dense, fold, marginal, shrink
+from implementations.maskprune.masks import (
+    HELD,
+    bottom,
+    by_order,
+    dense,
+    fold,
+    lora_factors,
+    marginal,
+    shrink,
+)
+
+STATE = ("shares", "pressure", "budget", "steepest", "slopes", "done")
 
 
 class MaskPrune(UnitMethod):
@@ -103,7 +111,8 @@ class MaskPrune(UnitMethod):
         assert stream is not None  # checked by `apply`
         problem = MinMax(self, model)
         plan = Plan(self.steps, self.learning_rate, self.batch, decay="none", clip=None)
-        with self.beside(model) as factors, gated(model, *self.kinds) as gates:
+        rank = self.rank if self.factors else 0
+        with lora_factors(model, rank, self.scale) as factors, gated(model, *self.kinds) as gates:
 
             def loss(ids: Tensor) -> Tensor:
                 with torch.no_grad(), dense(gates, factors):
@@ -136,16 +145,6 @@ class MaskPrune(UnitMethod):
             "course": training_course(losses, stream, self.batch),
         }
 
-    @contextmanager
-    def beside(self, model: LanguageModel) -> Iterator[list[nn.Parameter]]:
-        """Add LoRA factors to the model, or none, and freeze all other parameters."""
-        if self.factors:
-            with low_rank(model, self.rank, self.scale) as factors:
-                yield factors
-        else:
-            model.hf.requires_grad_(False)
-            yield []
-
     def counts_lost(self, model: LanguageModel, shares: Tensor) -> list[int]:
         """Return how many KV groups and channels every block loses, given the learned shares.
 
@@ -154,19 +153,16 @@ class MaskPrune(UnitMethod):
         (groups, channels), (group, channel) = self.sizes(model)
         budget = self.budget(model)
         most = min(int(budget / group), groups - self.least) if group else 0
-        fewest = (
-            max(math.ceil((budget - channel * (channels - self.least)) / group), 0) if group else 0
-        )
-        lost = max(min(round(float(shares[0]) * groups), most), fewest)
+        fewest = math.ceil((budget - channel * (channels - self.least)) / group) if group else 0
+        lost = max(min(round(float(shares[0]) * groups), most), fewest, 0)
         rest = round((budget - lost * group) / channel) if channel else 0
         return [lost, max(min(rest, channels - self.least), 0)]
 
     def sizes(self, model: LanguageModel) -> tuple[list[int], list[int]]:
         """Return the units of each kind per block, and the weights of one unit in all blocks."""
         costs = [unit_costs(model.blocks[0], kind) for kind in self.kinds]
-        return [len(units) for units in costs], [
-            int(units.max()) * len(model.blocks) if len(units) else 0 for units in costs
-        ]
+        weights = [int(units[:1].sum()) * len(model.blocks) for units in costs]
+        return [len(units) for units in costs], weights
 
 
 class MinMax:
@@ -196,14 +192,7 @@ class MinMax:
         """Divisor of the gradients, above 0: masks start at the minimum of the loss."""
         self.done = torch.zeros((), dtype=torch.int64)
         """Number of completed steps."""
-        self.state = {
-            "shares": self.shares,
-            "pressure": self.pressure,
-            "budget": self.budget,
-            "steepest": self.steepest,
-            "slopes": self.slopes,
-            "done": self.done,
-        }
+        self.state = {name: vars(self)[name] for name in STATE}
 
     @property
     def sorts(self) -> bool:
@@ -220,8 +209,7 @@ class MinMax:
         """Divide gradients of each kind by their largest root mean square so far; apply the weight.
 
         While masks are held fixed, only add up the absolute gradients. Signs are ignored: where all
-        masks are too small, the loss often falls when an important unit becomes smaller still, so
-        the sign does not show how important a unit is.
+        masks are too small, making an important unit smaller still often lowers the loss.
         """
         gradient = self.masks.grad
         assert gradient is not None

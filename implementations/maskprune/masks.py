@@ -1,4 +1,4 @@
-"""Operations on the masks of MaskPrune: rank, shrink, penalise and fold into the weights."""
+"""The masks of MaskPrune (rank, shrink, penalise, fold into the weights) and its LoRA factors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from implementations.harness import Gates, Kind, LanguageModel, cuts
+from implementations.harness import Gates, Kind, LanguageModel, cuts, low_rank
 
 HELD = 0.8  # value of all masks during sorting, and lower bound of their values right after it
 
@@ -76,3 +76,14 @@ def dense(gates: Gates, factors: Sequence[nn.Parameter]) -> Iterator[None]:
         gates.values = held
         for factor, values in zip(factors, kept, strict=True):
             factor.copy_(values)
+
+
+@contextmanager
+def lora_factors(model: LanguageModel, rank: int, scale: float) -> Iterator[list[nn.Parameter]]:
+    """Add LoRA factors to the model, none if the rank is 0, and freeze all other parameters."""
+    if rank:
+        with low_rank(model, rank, scale) as factors:
+            yield factors
+    else:
+        model.hf.requires_grad_(False)
+        yield []

@@ -117,6 +117,7 @@ def test_masks_are_initialised_by_sorted_importance():
         assert one.masks.detach().unique().tolist() == [pytest.approx(0.8)]
         with torch.enable_grad():
             (one.masks * slopes).sum().backward()
+        one.scale_gradient(step)
         assert one.masks.grad is not None
         assert not one.masks.grad.any()
         one.update(step)
@@ -188,7 +189,7 @@ def test_training_distils_from_the_dense_model(factors, monkeypatch):
     method = small(sparsity=0.3, factors=factors, scale=0.5)
     lost = method.counts_lost(model, torch.zeros(2))
 
-    def optimise(groups, loss, stream, plan, after, state) -> list[float]:
+    def optimise(groups, loss, stream, plan, before, after, state) -> list[float]:
         (masks,), *others = [group["params"] for group in groups]
         trained = {id(p) for p in model.hf.parameters() if p.requires_grad}
         assert trained == {id(p) for params in others for p in params}

@@ -82,7 +82,8 @@ class MiniLLM(UnitMethod):
                     {role: estimated(block, role, slopes) for role in inputs[0]} if slopes else {}
                 )
                 scores[block.index] = self.score(block, inputs[block.index], estimate)
-        return self.remove_lowest(model, scores) | {"slopes": [slope for _, slope in slopes]}
+        details = {"slopes": [slope for _, slope in slopes]}
+        return self.remove_lowest(model, scores) | details
 
     def slopes(self, model: LanguageModel, calibration: Tokens) -> list[tuple[int, float]]:
         """Return the seed of every direction and the slope of the loss along it, formula (7)."""

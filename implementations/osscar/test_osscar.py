@@ -216,8 +216,10 @@ def test_swaps_lower_the_error_towards_that_of_the_best_set():
 # Whole models
 
 
-@pytest.mark.parametrize(("outputs", "swaps"), [("layer", 0), ("dense", 2)])
-@every_family
+@pytest.mark.parametrize(
+    ("family", "outputs", "swaps"),
+    [*((family, "layer", 0) for family in MODEL_TYPES), ("llama", "dense", 2), ("opt", "dense", 2)],
+)
 def test_both_layers_see_the_unpruned_block_behind_pruned_ones(
     family: str, outputs: str, swaps: int
 ):

@@ -38,7 +38,7 @@ def main() -> None:
         for role, linear in block.linears().items():
             values = {
                 "W": linear.weight.abs().float(),
-                "X": seen[role].squares[None] / len(calibration.ids),
+                "X": seen[role].sums[None] / len(calibration.ids),
             }
             by_norm = {n: values | {"G": gradients[n][block.index][role]} for n in NORMS}
             released = parse_formula(RELEASED)(by_norm["l2"])

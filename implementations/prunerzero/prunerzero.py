@@ -65,7 +65,7 @@ class PrunerZero(WeightMethod):
         stored = norms_on_host(gradients)
         for walked in walk(model, calibration):
             seen = walked.observe(ColumnNorm)  # layers still dense, earlier blocks pruned
-            X = {role: norm.squares[None] / len(calibration.ids) for role, norm in seen.items()}
+            X = {role: norm.sums[None] / len(calibration.ids) for role, norm in seen.items()}
             self.prune_block(walked, formula, stored[walked.index], X)
 
     def prune_block(

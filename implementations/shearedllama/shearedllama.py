@@ -1,8 +1,8 @@
 """Sheared LLaMA: train a model and gates on it towards a given shape (Xia et al., ICLR 2024).
 
 Decoder layers, hidden dimensions, query heads and MLP channels have stochastic gates. Gates and
-weights are trained together on the next token. A Lagrangian per kind of gate closes the share of
-them that the target shape does not have. Then the gates are rounded to exactly that shape,
+weights are trained together on the next token. For each kind of gate, a Lagrangian closes the share
+that the target shape lacks. Then the gates are rounded to exactly that shape,
 multiplied into the weights, and everything behind a closed gate is cut off. The mix of two texts
 follows the losses on them.
 """
@@ -162,8 +162,7 @@ class Training:
         self.targets = shares_to_close(dense, shape)
         self.multipliers = nn.Parameter(torch.zeros(len(self.logits), 2, device=model.device))
         self.multipliers.register_hook(torch.neg)  # ascends, while all others descend
-        self.done = torch.zeros((), dtype=torch.int64)
-        """Number of completed steps."""
+        self.done = torch.zeros((), dtype=torch.int64)  # number of completed steps
 
     def run(self) -> list[float]:
         """Train and return the loss of every step."""
@@ -181,10 +180,9 @@ class Training:
             for logits in self.logits.values():
                 logits.clamp_(-LIMIT, LIMIT)
             if method.interval and (step + 1) % method.interval == 0:
-                # By the losses with as many gates open as are expected to be.
-                self.gates.set(
-                    {kind: fixed_gates(x, expected_open(x)) for kind, x in self.logits.items()}
-                )
+                # Losses with the expected number of gates open.
+                gates = {kind: fixed_gates(x, expected_open(x)) for kind, x in self.logits.items()}
+                self.gates.set(gates)
                 self.mixture.update(self.mixture.losses(model), references)
 
         with all_gates(model) as self.gates:

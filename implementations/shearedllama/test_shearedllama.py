@@ -324,12 +324,6 @@ def test_a_killed_run_resumes(check_resumed_run):
 # The mix of texts
 
 
-def test_equal_gaps_hardly_change_the_mix():
-    shares = torch.tensor([0.7, 0.3])
-    found = new_proportions(shares, torch.tensor([0.4, 0.4]))
-    torch.testing.assert_close(found, (1 - 1e-4) * shares.double() + 1e-4 / 2)
-
-
 def test_a_larger_gap_raises_the_share_of_its_text():
     found = new_proportions(torch.tensor([0.7, 0.3]), torch.tensor([0.1, 0.6]))
     raised = torch.tensor([0.7 * math.exp(0.1), 0.3 * math.exp(0.6)], dtype=torch.float64)

@@ -2,7 +2,7 @@
 
 In each round, every remaining block is bypassed in turn and the language-model loss is measured on
 a little text. The block without which it is lowest is removed, and the next round measures all
-others again without it: two blocks that can each be spared may not be spared together.
+others again without it: two blocks that are each dispensable need not be dispensable together.
 """
 
 from __future__ import annotations

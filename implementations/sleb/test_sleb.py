@@ -90,15 +90,6 @@ def test_barriers_protect_the_ends(early, late, removed):
     assert [index for index in details["removed"] if index in (0, 1, 5)] == removed
 
 
-def test_as_many_blocks_as_come_closest_to_the_sparsity():
-    shape = {"hidden_size": 8, "intermediate_size": 8, "head_dim": 4}
-    for sparsity, blocks, count in ((0.2, 6, 1), (0.22, 9, 2), (0.45, 9, 4)):
-        model = tiny_model(blocks=blocks, **shape)
-        outcome = SLEB(sparsity=sparsity).apply(model, random_tokens(5, 4))
-        assert len(outcome.details["removed"]) == count
-        assert outcome.achieved == pytest.approx(count / blocks)
-
-
 def test_refuses_to_remove_protected_blocks():
     model = tiny_model(blocks=6)
     assert SLEB().max_sparsity(model) == pytest.approx(4 / 6)

@@ -1,6 +1,6 @@
 """SlimGPT: Optimal Brain Surgeon for heads and channels (Ling et al., NeurIPS 2024).
 
-The output projections of attention and feed-forward part should keep their outputs with fewer
+The output projections of attention and MLP should keep their outputs with fewer
 input columns, `argmin ||W X - W^ X||^2` (Eq. 1). The cheapest columns are removed, a whole head or
 a few channels at a time. After each step all remaining columns are corrected for the loss (Eq. 4)
 before the next ones are chosen. Early blocks, whose errors grow through the network, lose less than
@@ -59,15 +59,15 @@ class SlimGPT(UnitMethod):
     """Value added to the Hessian's diagonal, as a fraction of its mean (lambda)."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Prune block by block, attention before feed-forward; return the remaining widths."""
+        """Prune block by block, attention before the MLP; return the remaining widths."""
         shares = ratios(self.sparsity, self.first * self.sparsity, len(model.blocks))
         lost = self.widths(model, shares, {"kv-groups": self.group_errors(model, calibration)})
         for block in walk(model, calibration):
             groups, channels = lost[block.index]
             attention, feed_forward = block.attention, block.feed_forward
             if groups:
-                heads = attention.group * attention.head_size  # columns of o per KV group
-                keep_kv_groups(attention, self.solve(block, "o", heads, [1] * groups))
+                width = attention.group * attention.head_size  # columns of o per KV group
+                keep_kv_groups(attention, self.solve(block, "o", width, [1] * groups))
             if channels:  # after the pruned attention
                 counts = group_sizes(channels, self.schedule)
                 keep_channels(feed_forward, self.solve(block, "down", 1, counts))
@@ -77,11 +77,11 @@ class SlimGPT(UnitMethod):
         """Score the KV groups of every block of the dense model (Eq. 4, 5), `[kv groups]` each."""
         scores = []
         for dense in walk(model, calibration, edits=False):
-            weight, heads = dense.attention.o.weight.double(), dense.attention.kv_heads
+            weight, kv_heads = dense.attention.o.weight.double(), dense.attention.kv_heads
             hessian = dense.observe(Gram, "o")["o"].matrix  # H = X X^T, [in, in]
             inverse = damped_inverse(hessian, self.damping, f"block {dense.index}, o")
             inputs = torch.arange(len(hessian), device=hessian.device)
-            groups = inputs.view(heads, len(inputs) // max(heads, 1))
+            groups = inputs.view(kv_heads, len(inputs) // max(kv_heads, 1))
             scores.append(errors(weight, inverse, hessian.diagonal() == 0, groups))
         return scores
 

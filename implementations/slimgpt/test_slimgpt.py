@@ -213,7 +213,7 @@ def test_every_layer_uses_inputs_of_the_pruned_model(family: str):
             ("o", attention.group * attention.head_size, [1] * groups, keep_kv_groups),
             ("down", 1, group_sizes(channels), keep_channels),
         ):
-            if counts:  # on the model as pruned so far, attention before feed-forward part
+            if counts:  # on the model as pruned so far, attention before MLP
                 linear = block.linears()[role]
                 X = inputs(byhand, linear, tokens)
                 V, kept = solved(linear.weight.double(), X.T @ X, width, counts)

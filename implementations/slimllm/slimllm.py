@@ -1,7 +1,7 @@
 """SlimLLM: score heads and channels as wholes, then rescale the outputs (Guo et al., ICML 2025).
 
 A head is scored by how much the pattern of the attention output changes without it, and a channel
-by how far its output lies along the directions in which the feed-forward output varies. After
+by how far its output lies along the directions in which the output of the MLP varies. After
 pruning, every output dimension is corrected by one scale and one offset. The blocks that rotate the
 hidden state least lose the most.
 
@@ -185,17 +185,16 @@ def group_losses(shared: Tensor) -> Tensor:
 def channel_scores(feed_forward: FeedForward, norms: Tensor, inputs: Covariance) -> Tensor:
     """Score channels by their input and output weights and activations, fp64 `[channels]`.
 
-    `norms [hidden]` are the norms of the feed-forward inputs; `inputs` are statistics of the inputs
+    `norms [hidden]` are the norms of the inputs of the MLP; `inputs` are statistics of the inputs
     of `down`. Columns of `down` are rotated to the principal axes of the output, and axes with
     larger variance count more.
     """
-    inner = [linear for linear in (feed_forward.gate, feed_forward.up) if linear is not None]
     down = feed_forward.down.weight.double()  # [hidden, channels]
     size = (inputs.count * (inputs.matrix.diagonal() + inputs.mean.square())).sqrt()  # ||I_:,j||_2
     variances, axes = torch.linalg.eigh(down @ inputs.matrix @ down.T)
     weight = torch.sigmoid(variances.abs() / variances.abs().mean().clamp(min=1e-300))  # [hidden]
     scores: Tensor = size * (weight[:, None] * (axes.T @ down)).norm(dim=0)
-    for linear in inner:
+    for linear in feed_forward.inner:
         scores += (linear.weight * norms).double().norm(dim=1)
     return scores
 

@@ -86,7 +86,7 @@ class SoBP(UnitMethod):
         exchanged: dict[Kind, list[int]] = {kind: [] for kind in self.kinds}
         for block in walk(model, calibration, beside=self.reconstruct, resumes=False):
             modules = choices[2 * block.index : 2 * block.index + 2]
-            # attention first, then the feed-forward part behind it
+            # attention first, then the MLP behind it
             for kind, (removed, pool) in zip(self.kinds, modules, strict=True):
                 final = self.cut(block, kind, removed, pool)
                 exchanged[kind].append(int((removed & ~final).sum()))
@@ -96,7 +96,7 @@ class SoBP(UnitMethod):
         return widths_left(model) | (details if self.select else {})
 
     def choices(self, model: LanguageModel, calibration: Tokens) -> list[Choice]:
-        """Select units of each module by stage 1: attention, then feed-forward, block by block."""
+        """Select units of each module by stage 1: attention, then the MLP, block by block."""
         costs = [unit_costs(block, kind) for block in model.blocks for kind in self.kinds]
         if not self.select:
             lost = [n for both in self.widths(model, torch.ones(len(model.blocks))) for n in both]
@@ -129,6 +129,9 @@ class SoBP(UnitMethod):
 
     def cut(self, block: WalkedBlock, kind: Kind, removed: Tensor, pool: Tensor) -> Tensor:
         """Search for as many units as in `removed`, fit the rest; return the removed units."""
+        if not self.reconstruct and not (self.refine and removed.any()):
+            keep_units(block, kind, ~removed)
+            return removed
         role = READERS[kind]
         linear, where = block.linears()[role], f"block {block.index}, {role}"
         units = columns(block, kind)

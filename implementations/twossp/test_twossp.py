@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -195,6 +195,8 @@ def test_greedy_search_tries_each_remaining_attention(monkeypatch):
         return type("P", (), {"value": 1 + float(costs[torch.tensor(off)].sum())})()
 
     monkeypatch.setattr(twossp, "perplexity", additive)
+    # Whole evaluations, so that `silent` sees all blocks.
+    monkeypatch.setattr(twossp, "prefixes", lambda *_: ((b, nullcontext) for b in model.blocks))
     outcome = TwoSSP(sparsity=0.4, attentions=3, probes=2).apply(model, calibration)
     assert outcome.details["attentions_dropped"] == [1, 3, 4]
     assert len(asked) == 5 + 4 + 3
@@ -233,4 +235,3 @@ def test_on_real_blocks_the_first_attention_matters_most(first_blocks):
     model = first_blocks.pruned("twossp", sparsity=0.2, attentions=1)
     assert [block.attention.heads == 0 for block in model.blocks].count(True) == 1
     assert model.blocks[0].attention.heads == 9
-    assert math.isfinite(first_blocks.error("twossp", sparsity=0.2, attentions=1))

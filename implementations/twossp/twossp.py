@@ -1,4 +1,4 @@
-"""2SSP: narrow every feed-forward part, then drop whole attentions (Sandri et al., TMLR 2025).
+"""2SSP: narrow every MLP, then drop whole attentions (Sandri et al., TMLR 2025).
 
 First, every block keeps the same share of its channels: those with the largest activations. Then
 attentions of the narrowed model are dropped one by one, each time the one whose removal gives the
@@ -43,7 +43,7 @@ class Sizes(NamedTuple):
     attention: float
     """Weights of the attention of one block."""
     feed_forward: float
-    """Weights of the feed-forward part of one block."""
+    """Weights of the MLP of one block."""
 
     @property
     def all(self) -> float:
@@ -89,7 +89,7 @@ class TwoSSP(UnitMethod):
         for _ in track(range(attentions), "dropping attentions"):
             dropped.append(least_missed(model, with_attention(model), probes))
             with model.opened(model.blocks[dropped[-1]]) as block:
-                keep_units(block, "sublayers", [1])  # the feed-forward part
+                keep_units(block, "sublayers", [1])  # the MLP
         return {
             "attentions_dropped": dropped,
             "channels": [block.feed_forward.channels for block in model.blocks],

@@ -77,8 +77,6 @@ def test_on_the_real_model_it_beats_magnitude(first_blocks):
     for setting in ({"sparsity": 0.5}, {"pattern": "2:4"}):
         wanda, magnitude = (first_blocks.error(s, **setting) for s in ("wanda", "magnitude"))
         assert wanda < magnitude
-    for _, _, linear in first_blocks.pruned("wanda", pattern="4:8").linears():  # zeros of its own
-        assert (linear.weight.unflatten(1, (-1, 8)).count_nonzero(dim=-1) <= 4).all()
     halves, groups, pairs = (
         first_blocks.error("wanda", **setting)
         for setting in ({"sparsity": 0.5}, {"pattern": "4:8"}, {"pattern": "2:4"})

@@ -43,7 +43,7 @@ from implementations.harness.model.execution import on_device_read_only, seeded
 from implementations.harness.model.saving import save_model
 from implementations.harness.model.units import Kind, count_weights, total_weights, weights_of
 from implementations.harness.prune.method import Method
-from implementations.harness.prune.walk import Gram
+from implementations.harness.prune.statistics import Gram
 from implementations.harness.results.protocol import Recovery
 from implementations.harness.train.recovery import recover
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ from tests.keyed import MODEL, invented
 from tests.site.visiting import PATIENCE, SLOWDOWN, ready
 from tests.site.weight import FLAGS, serve
 from tools.site.atlas import Atlas, read
+from tools.site.pages import make
 
 # The variables that a deployment sets; they override the developer's environment.
 ENVIRONMENT = {
@@ -170,6 +173,44 @@ def atlas(real: Atlas, records: list[Record]) -> Atlas:
 
 
 @pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder for what one test worker makes for all of them."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+def with_records(atlas: Atlas, found: list[Record]) -> Atlas:
+    """Return an atlas with these records alone and the address of a repository."""
+    methods = {
+        slug: replace(method, records=tuple(one for one in found if one.method == slug))
+        for slug, method in atlas.methods.items()
+    }
+    return replace(atlas, methods=methods, records=tuple(found), repository="https://example.org/a")
+
+
+def made_once(file: Path, atlas: Atlas) -> dict[str, str]:
+    """Return all pages of `atlas`, from `file` if another worker has made them."""
+    with FileLock(f"{file}.lock"):
+        if not file.exists():
+            file.write_text(json.dumps(make(atlas)), encoding="utf-8")
+    pages: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return pages
+
+
+@pytest.fixture(scope="session")
+def real_pages(real: Atlas, shared_folder: Path) -> dict[str, str]:
+    """All pages of the catalog, the methods and the published records."""
+    return made_once(shared_folder / "real-pages.json", real)
+
+
+@pytest.fixture(scope="session")
+def sample_pages(real: Atlas, records: list[Record], shared_folder: Path) -> dict[str, str]:
+    """All pages of the catalog, the methods and the sample records, with a repository."""
+    atlas = with_records(real, records)
+    return made_once(shared_folder / "sample-pages.json", atlas)
+
+
+@pytest.fixture(scope="session")
 def bare_checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources of the site, without the published records."""
     copy = tmp_path_factory.mktemp("checkout")
@@ -213,15 +254,11 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def build_once(
-    build: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory, worker_id: str
-) -> Callable[..., Path]:
+def build_once(build: Callable[..., Path], shared_folder: Path) -> Callable[..., Path]:
     """Build a site once, by its name, for all test workers."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
 
     def run(name: str, checkout: Path, **environment: str) -> Path:
-        site = shared / name
+        site = shared_folder / name
         with FileLock(f"{site}.lock"):
             if not site.exists():
                 build(checkout, **environment).rename(site)

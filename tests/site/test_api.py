@@ -15,12 +15,12 @@ from tools.site import code
 from tools.site.atlas import Atlas, read
 from tools.site.code import Doc, exported
 from tools.site.data_files import FILES
-from tools.site.pages import api, paper
+from tools.site.pages import api
 
 
 @pytest.fixture(scope="module")
-def page(repository: Path) -> str:
-    return dict(api.pages(read(repository)))["api.md"]
+def page(real_pages: dict[str, str]) -> str:
+    return real_pages["api.md"]
 
 
 def test_lists_every_public_name_once(page: str, repository: Path) -> None:
@@ -62,11 +62,9 @@ def methods() -> list[type[implementations.harness.Method]]:
     return [implementations.harness.get_method(slug) for slug in implementations.harness.methods()]
 
 
-def test_pages_of_methods_link_to_the_contract(repository: Path) -> None:
-    atlas = read(repository)
-    made = dict(paper.pages(atlas))
-    for slug, method in atlas.methods.items():
-        assert ("(../api.md#contract)" in made[f"papers/{slug}.md"]) == bool(method.support)
+def test_pages_of_methods_link_to_the_contract(real: Atlas, real_pages: dict[str, str]) -> None:
+    for slug, method in real.methods.items():
+        assert ("(../api.md#contract)" in real_pages[f"papers/{slug}.md"]) == bool(method.support)
 
 
 def test_reads_sources_without_running_them(tmp_path: Path) -> None:

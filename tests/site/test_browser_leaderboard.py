@@ -702,6 +702,7 @@ def test_the_command_of_the_published_number_works(
         shown = page.locator("tr:target").inner_text()
     whole = texts[0]
     protocol = PROTOCOLS["quick"].model_dump(mode="json") | {"name": "short"}
+    protocol["calibration"] |= {"samples": 2, "length": 128}
     protocol["evaluations"][0] |= {"windows": 2}
     (tmp_path / "short.yaml").write_text(json.dumps(protocol))
     short = whole.replace("--protocol smol", "--protocol short.yaml")

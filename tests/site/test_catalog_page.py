@@ -195,11 +195,13 @@ def test_architecture_topic_and_depth_of_reading_are_facets(page: str, atlas: At
         assert {value: n for (facet, value), n in counted.items() if facet == name} == wanted
 
 
-def test_unknown_values_are_counted_and_shown(page: str, atlas: Atlas) -> None:
+def test_unknown_values_are_counted_and_shown(
+    page: str, atlas: Atlas, sample_pages: dict[str, str]
+) -> None:
     slugs = [s for s, one in atlas.papers.items() if "unknown" in words_of(one, "criterion")]
     assert slugs
     assert ("criterion", "unknown", len(slugs)) in choices(page)
-    shown = dict(paper_pages.pages(atlas))[f"papers/{slugs[0]}.md"]
+    shown = sample_pages[f"papers/{slugs[0]}.md"]
     definition = vocabulary()["criterion"].terms["unknown"].definition
     link = '<a class="atlas-word" href="../learn/glossary.html'
     word = f'{link}#criterion-unknown" data-definition="{definition}">unknown</a>'

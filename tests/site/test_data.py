@@ -20,7 +20,7 @@ from tools.catalog.schema.paper import Paper
 from tools.site.addresses import record_path
 from tools.site.atlas import Atlas
 from tools.site.data_files import FILES, MAX_ENTRIES, data_files, feed, identifier
-from tools.site.pages import contribute, fronts, llms, make, redirects, robots
+from tools.site.pages import contribute, fronts, llms, redirects, robots
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 SITE = "https://example.org/atlas/"
@@ -177,8 +177,8 @@ def test_aliases_redirect_to_the_slug(atlas: Atlas) -> None:
     assert f'<link rel="canonical" href="{SITE}papers/wanda.html">' in whole
 
 
-def test_every_redirect_has_an_existing_target(atlas: Atlas) -> None:
-    made = make(atlas)
+def test_every_redirect_has_an_existing_target(atlas: Atlas, sample_pages: dict[str, str]) -> None:
+    made = sample_pages
     catalog_page = made["catalog.md"]
     found = redirects.moved(atlas)
     assert found["records/sparsegpt.html"] == "papers/sparsegpt.html#records"
@@ -200,8 +200,8 @@ def test_every_redirect_has_an_existing_target(atlas: Atlas) -> None:
 # Discovery
 
 
-def test_links_of_llms_txt_resolve(atlas: Atlas) -> None:
-    everything = make(atlas)
+def test_links_of_llms_txt_resolve(atlas: Atlas, sample_pages: dict[str, str]) -> None:
+    everything = sample_pages
     text = everything["llms.txt"]
     assert text.startswith("# Pruning Atlas\n\n> ")
     links = re.findall(r"\]\(([^)]+)\)", text)

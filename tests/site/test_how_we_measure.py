@@ -15,13 +15,13 @@ from tests.site.conftest import sample
 from tools.site.addresses import record_address
 from tools.site.atlas import Atlas, read
 from tools.site.formatting import number, percent
-from tools.site.pages import how_we_measure, make
+from tools.site.pages import how_we_measure
 from tools.site.svg_figures import picture
 
 
 @pytest.fixture(scope="module")
-def page(repository: Path) -> str:
-    return dict(how_we_measure.pages(read(repository)))["learn/how-we-measure.md"]
+def page(real_pages: dict[str, str]) -> str:
+    return real_pages["learn/how-we-measure.md"]
 
 
 def test_every_protocol_is_shown_with_its_settings(page: str) -> None:
@@ -74,16 +74,15 @@ def test_a_record_is_explained_field_by_field(page: str, repository: Path) -> No
 
 
 def test_ties_are_explained_if_magnitude_is_compared(
-    repository: Path, records: list[Record]
+    repository: Path, page: str, sample_pages: dict[str, str]
 ) -> None:
-    here = read(repository)
     measured = picture("ties", repository)
-    page = dict(how_we_measure.pages(here))["learn/how-we-measure.md"].partition("{ #weights }")[2]
+    page = page.partition("{ #weights }")[2]
     for value in measured["values"].values():
         assert f">{number(value)}</td>" in page
     assert f"In {percent(measured['tied'])} of the groups of\n4" in page
     assert f"gives between {number(min(measured['values'].values()))} and" in page
-    made = make(replace(here, records=tuple(records)))
+    made = sample_pages
     note = "how-we-measure.html#weights"
     for path in ("leaderboard.md", "papers/magnitude.md"):
         assert note in made[path], path

@@ -6,7 +6,6 @@ import itertools
 import re
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from tests.catalog.invented import baseline
 from tools.catalog.schema.paper import Outside, Paper, Relations, Sources, Taxonomy
 from tools.site import lineage
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.lineage import HEIGHT, MAX_DIRECT, MAX_PAPERS, Box, Drawing, around, graph
 from tools.site.pages import paper as paper_pages
 
@@ -38,11 +37,6 @@ def paper(name: str, date: str, **relations: Any) -> Paper:
 
 def atlas_of(**papers: Paper) -> Atlas:
     return Atlas(papers, {})
-
-
-@pytest.fixture(scope="module")
-def real(repository: Path) -> Atlas:
-    return read(repository)
 
 
 def overlapping(boxes: Mapping[str, Box]) -> list[tuple[str, str]]:
@@ -165,10 +159,10 @@ def test_the_second_generation_is_drawn_if_all_of_it_fits(heirs: int) -> None:
     assert drawn == (later.keys() if heirs < MAX_PAPERS else set())
 
 
-def test_every_paper_with_a_relation_has_a_drawing(real: Atlas) -> None:
+def test_every_paper_with_a_relation_has_a_drawing(real: Atlas, real_pages: dict[str, str]) -> None:
     found = graph(real)
-    for path, page in paper_pages.pages(real):
-        slug = path.removeprefix("papers/").removesuffix(".md")
+    for slug in real.papers:
+        page = real_pages[f"papers/{slug}.md"]
         assert ('<figure class="atlas-kin"' in page) is (slug in found.by_id), slug
         if slug in found.by_id:
             centre = re.findall(r'aria-current="true" data-id="([^"]*)"', page)

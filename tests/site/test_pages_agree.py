@@ -22,7 +22,7 @@ from tools.site.board_columns import columns
 from tools.site.claim_tables import claim_tables
 from tools.site.formatting import count, number
 from tools.site.method_candidates import SIZE, candidates
-from tools.site.pages import choose, llms, make
+from tools.site.pages import choose, llms
 from tools.site.pages.paper import SHARES
 from tools.site.replication import NOISE
 
@@ -40,8 +40,8 @@ def text(page: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(real: Atlas) -> dict[str, str]:
-    return make(real)
+def made(real_pages: dict[str, str]) -> dict[str, str]:
+    return real_pages
 
 
 def test_a_total_is_the_same_on_every_page(made: dict[str, str], real: Atlas) -> None:

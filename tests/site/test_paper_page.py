@@ -11,7 +11,7 @@ import pytest
 from implementations.harness.results.record import Record
 from tests.catalog.invented import baseline
 from tests.keyed import beside_dense, changed
-from tests.site.conftest import recovered, sample
+from tests.site.conftest import recovered, sample, with_records
 from tools.site.addresses import record_address, record_anchor, record_path
 from tools.site.atlas import Atlas
 from tools.site.formatting import number
@@ -25,17 +25,13 @@ def atlas(real: Atlas, records: list[Record]) -> Atlas:
     return with_records(real, records)
 
 
-def with_records(atlas: Atlas, found: list[Record]) -> Atlas:
-    methods = {
-        slug: replace(method, records=tuple(one for one in found if one.method == slug))
-        for slug, method in atlas.methods.items()
-    }
-    return replace(atlas, methods=methods, records=tuple(found), repository="https://example.org/a")
+def page_of(slug: str, atlas: Atlas) -> str:
+    return next(text for path, text in paper.pages(atlas) if path == f"papers/{slug}.md")
 
 
 @pytest.fixture(scope="module")
-def made(atlas: Atlas) -> dict[str, str]:
-    return dict(paper.pages(atlas))
+def made(sample_pages: dict[str, str]) -> dict[str, str]:
+    return sample_pages
 
 
 def words(page: str) -> str:
@@ -70,7 +66,8 @@ def test_headline_results_use_the_row_closest_to_the_defaults(atlas: Atlas) -> N
     for found, ratio in (([better, plain], 1.9), ([better], 1.2)):
         shown = paper.headline(atlas.methods["flap"], with_records(atlas, found))["20"]
         assert shown
-        _, answer = shown
+        _, page, answer = shown
+        assert page == "leaderboard.html"
         assert answer.row.first.values == found[-1].values, ratio
     assert not any(paper.headline(atlas.methods["flap"], with_records(atlas, [])).values())
 
@@ -210,7 +207,7 @@ def test_every_record_is_listed_with_its_values_command_and_file(
 
 def test_a_record_with_recovery_shows_the_values_before(atlas: Atlas) -> None:
     record = recovered(sample("flap", 0.2, 1.5, granularity=("kv-groups", "channels")))
-    page = dict(paper.pages(with_records(atlas, [record])))["papers/flap.md"]
+    page = page_of("flap", with_records(atlas, [record]))
     shown = words(listed(page)[record_anchor(record)])
     for metric, before in record.recovered.before.items():
         assert f"{number(record.values[metric])} ({number(before)} before recovery)" in shown
@@ -220,7 +217,7 @@ def test_divergence_and_agreement_are_shown_beside_the_perplexity_of_their_text(
     atlas: Atlas,
 ) -> None:
     record = beside_dense(sample("flap", 0.2, 1.5), 0.01234, 0.712)
-    page = dict(paper.pages(with_records(atlas, [record])))["papers/flap.md"]
+    page = page_of("flap", with_records(atlas, [record]))
     shown = words(listed(page)[record_anchor(record)])
     for text, value in (("Wikipedia", "ppl/wikipedia/1024"), ("C4", "ppl/c4/1024")):
         assert f"{text} {number(record.values[value])}, KL 0.0123, agreement 71.2 %" in shown
@@ -232,6 +229,6 @@ def test_divergence_and_agreement_are_shown_beside_the_perplexity_of_their_text(
 def test_hostile_text_of_a_record_is_escaped(atlas: Atlas) -> None:
     bad = '<script>alert(1)</script></section> {{ 7 * 7 }} "x" \u202e'
     record = sample("flap", 0.2, 1.5).model_copy(update={"command": bad, "labels": (bad,)})
-    page = dict(paper.pages(with_records(atlas, [record])))["papers/flap.md"]
+    page = page_of("flap", with_records(atlas, [record]))
     assert "<script>alert" not in page
     assert "\u202e" not in page

@@ -5,16 +5,14 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from implementations.harness.errors import BadInput
-from tools.site.atlas import Atlas, Method, Source, read
+from implementations.harness.results.store import methods
+from tools.site.atlas import Atlas, Method, Source
 from tools.site.pages import paper
 from tools.site.quotes import linked, listing, quotes
-
-METHODS = read().methods
 
 CODE = """\
 '''total = a + b, in a docstring.'''
@@ -79,8 +77,8 @@ def test_rows_and_lines_link_to_each_other() -> None:
     assert sum("<a " in line for line in lines) == 2
 
 
-def test_a_listing_contains_the_whole_file() -> None:
-    for method in METHODS.values():
+def test_a_listing_contains_the_whole_file(real: Atlas) -> None:
+    for method in real.methods.values():
         text = re.sub("<[^>]*>", "", listing(method.source.code, method.quotes))
         assert html.unescape(text) == method.source.code
 
@@ -90,30 +88,30 @@ def test_a_listing_is_escaped() -> None:
     assert "<script>" not in made
 
 
-@pytest.mark.parametrize("slug", METHODS)
-def test_every_row_of_every_readme_matches_a_line(slug: str) -> None:
-    method = METHODS[slug]
+@pytest.mark.parametrize("slug", methods())
+def test_every_row_of_every_readme_matches_a_line(slug: str, real: Atlas) -> None:
+    method = real.methods[slug]
     lost = [quote.text for quote in method.quotes if quote.line is None]
     assert lost == [], f"implementations/{slug}/README.md quotes what {slug}.py does not say"
     if "not written yet" not in method.readme.lower():
         assert len(method.quotes) >= 3, f'{slug}: the README has no table "In the code"'
 
 
-def test_a_row_without_a_line_is_an_error(repository: Path) -> None:
-    atlas = read(repository)
-    wanda = atlas.methods["wanda"]
+def test_a_row_without_a_line_is_an_error(real: Atlas) -> None:
+    wanda = real.methods["wanda"]
     changed = replace(wanda, readme=wanda.readme.replace(".masked_fill_", ".gone_"))
     with pytest.raises(
         BadInput,
         match=r"wanda/README.md, In the code: wanda.py .* `linear.weight.gone_\(removed, 0",
     ):
-        dict(paper.pages(replace(atlas, methods={**atlas.methods, "wanda": changed})))
+        dict(paper.pages(replace(real, methods={**real.methods, "wanda": changed})))
 
 
-def test_every_page_of_a_method_links_rows_and_lines(repository: Path) -> None:
-    made = dict(paper.pages(read(repository)))
-    for slug, method in METHODS.items():
-        page = made[f"papers/{slug}.md"]
+def test_every_page_of_a_method_links_rows_and_lines(
+    real: Atlas, real_pages: dict[str, str]
+) -> None:
+    for slug, method in real.methods.items():
+        page = real_pages[f"papers/{slug}.md"]
         for quote in method.quotes:
             assert f"(#line-{quote.line}){{ #row-{quote.number} }}" in page
         assert page.count('class="atlas-quoted"') == len({quote.line for quote in method.quotes})

@@ -209,7 +209,7 @@ def test_the_sweep_has_the_stated_size_and_resumes(here: Path) -> None:
     for _ in range(2):
         done = CliRunner().invoke(app, [*sweep, "--workers", "1"])
         assert done.exit_code == 0, done.stderr
-    assert "0 new records, 18 already existed" in done.stdout
+    assert "new records: 0, already existing: 18" in done.stdout
     assert "18 runs" in PAGE
     assert len(load_records([here / "runs"])) == 18 + 1  # and the dense one
     assert "my-model" in CliRunner().invoke(app, board).stdout

@@ -23,15 +23,13 @@ from implementations.harness.contract.tiny import tiny_model
 from implementations.harness.model.saving import save_model
 from implementations.harness.results.protocol import PROTOCOLS
 from tools.site import options, usage
-from tools.site.atlas import Atlas, read
-from tools.site.pages import paper, use
-
-ATLAS = read()
+from tools.site.atlas import Atlas
+from tools.site.pages import use
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
-    return dict(use.pages(ATLAS))["use.md"]
+def page(real_pages: dict[str, str]) -> str:
+    return real_pages["use.md"]
 
 
 def table(page: str, command: str) -> str:
@@ -119,9 +117,9 @@ MAY = {"plain": {False}, "alike": {False, True}, "code": {True}}
 
 
 @pytest.mark.parametrize("slug", methods())
-def test_saved_models_load_as_the_page_says(slug: str, tmp_path: Path) -> None:
+def test_saved_models_load_as_the_page_says(slug: str, real: Atlas, tmp_path: Path) -> None:
     method = get_method(slug)
-    said = usage.reloading(ATLAS.methods[slug], ATLAS.papers[slug])
+    said = usage.reloading(real.methods[slug], real.papers[slug])
     assert (said == "nothing") == (method.capabilities.when == "input-dependent")
     if said == "nothing":
         return
@@ -143,14 +141,14 @@ def test_saved_models_load_as_the_page_says(slug: str, tmp_path: Path) -> None:
             )
 
 
-def test_training_methods_are_listed_for_models_larger_than_the_gpu() -> None:
+def test_training_methods_are_listed_for_models_larger_than_the_gpu(real: Atlas) -> None:
     trains = {slug for slug in methods() if get_method(slug).capabilities.trains}
-    assert set(usage.training(ATLAS)) == trains
+    assert set(usage.training(real)) == trains
 
 
 @pytest.fixture(scope="module")
-def papers() -> dict[str, str]:
-    return dict(paper.pages(ATLAS))
+def papers(real_pages: dict[str, str]) -> dict[str, str]:
+    return real_pages
 
 
 @pytest.mark.parametrize("slug", methods())

@@ -55,7 +55,7 @@ class AwesomeList(NamedTuple):
     repository: str
     file: str
     about: str
-    """What holds for all of its papers, which their titles need not say."""
+    """Topic of all its papers, added to each title for the filter of topics."""
 
     @property
     def name(self) -> str:

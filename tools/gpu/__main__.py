@@ -80,14 +80,18 @@ class Results:
 
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for the results")],
-    minutes: Annotated[float, typer.Option(min=0.1, help="Time for everything")] = 9,
-    started: Annotated[float | None, typer.Option(help="Start of the time, as a Unix time")] = None,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Time limit in minutes")] = 9,
+    started: Annotated[
+        float | None, typer.Option(help="Unix time at which the limit starts")
+    ] = None,
     wheels: Annotated[Path, typer.Option(help="Folder of `make gpu-wheels`")] = Path("none"),
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Simulate an accelerator (needs g++)")
     ] = False,
     small: Annotated[bool, typer.Option("--small", help="Small sizes in the benchmarks")] = False,
-    tests: Annotated[str, typer.Option(help="Only these tests, as an expression of -k")] = "",
+    tests: Annotated[
+        str, typer.Option(help="Run only tests that match this -k expression of pytest")
+    ] = "",
     speed_runs: Annotated[Path, typer.Option(help="Sweep file for the speed")] = SWEEPS["speed"],
     record_runs: Annotated[Path, typer.Option(help="Sweep file for records")] = SWEEPS["records"],
 ) -> None:
@@ -107,7 +111,7 @@ def main(
     console.print(f"{machine['accelerator']}, torch {machine['versions']['torch']}")
     for step in steps(chosen):
         if results.before(step).get("status") == "done":
-            console.print(f"{step.name}: done before")
+            console.print(f"{step.name}: already done")
             continue
         try:
             ended = perform(step, results, environment, clock)
@@ -162,7 +166,7 @@ def probe(environment: dict[str, str]) -> dict[str, Any]:
         command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        fail(f"the machine cannot be described:\n{done.stderr[-2000:]}")
+        fail(f"the hardware and versions of this machine cannot be read:\n{done.stderr[-2000:]}")
     machine: dict[str, Any] = json.loads(done.stdout)
     if machine["accelerator"] is None:
         fail("PyTorch finds no accelerator here; to try the command, use OPTIONS=--simulated")

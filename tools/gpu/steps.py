@@ -31,7 +31,7 @@ UNTIL = {
     "sweep speed": 0.82,
     "sweep records": 1.0,
 }
-"""The share of the time at whose end each step is cut; time that it leaves goes to the next."""
+"""Fraction of the time limit at which each step is interrupted. Unused time goes to the next."""
 
 BENCHMARKS = {
     "solver": "implementations.sparsegpt.benchmark_sparsegpt",
@@ -57,7 +57,7 @@ class Step:
 
 
 class Choice(NamedTuple):
-    """What the options of the command choose."""
+    """The options of the command."""
 
     out: Path
     device: str
@@ -148,7 +148,7 @@ def run(step: Step, log: Path, environment: Mapping[str, str], limit: float) -> 
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
             stop(process)
-            return Ended("cut", time.monotonic() - start, "its time was over")
+            return Ended("cut", time.monotonic() - start, "time limit reached")
         except KeyboardInterrupt:
             stop(process)
             raise

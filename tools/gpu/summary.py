@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from implementations.harness.results.record import DENSE, LARGEST_SPREAD, Rate, Record
+from implementations.harness.results.metric import metric
+from implementations.harness.results.record import DENSE, LARGEST_SPREAD, Rate, Record, Speed
 from implementations.harness.results.store import load_records
 from tools.gpu import resumable_tests
 from tools.gpu.steps import PARTS
@@ -126,21 +127,22 @@ def records(measured: list[Record]) -> Iterator[str]:
         "Protocol", "Method", "Setting", "Metric", "Value", "Dense", "Prefill", "Decode"
     )
     for record in measured:
-        name = next(name for name in record.values if name.startswith("ppl"))
+        name = next(name for name in record.values if metric(name).relative)
         dense = record.dense.values.get(name)
         yield (
             f"| {record.protocol.name}, {record.model.dtype} | {record.method} | "
             f"{'' if record.method == DENSE else record.settings} | {name} | "
             f"{record.values[name]:.3f} | {'' if dense is None else f'{dense:.3f}'} | "
-            f"{times_dense(record.speed.prefill)} | {times_dense(record.speed.decode)} |"
+            f"{times_dense(record.speed, 'prefill')} | {times_dense(record.speed, 'decode')} |"
         )
     yield ""
 
 
-def times_dense(rate: Rate | None) -> str:
-    """Return the speed relative to the dense model."""
+def times_dense(speed: Speed, kind: str) -> str:
+    """Return the speed of a kind, `prefill` or `decode`, relative to the dense model."""
+    rate: Rate | None = getattr(speed, kind)
     if rate is None:
         return ""
-    if rate.spread > LARGEST_SPREAD:
+    if not speed.steady:
         return "not steady"
     return f"{rate.ratio:.2f}x, {rate.pruned:,.0f} tokens/s"

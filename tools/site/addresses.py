@@ -4,8 +4,29 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
+from collections.abc import Iterable
 
+from implementations.harness.results.boards import Board
 from implementations.harness.results.record import DENSE, Record
+
+MAX_NAME = 80
+"""Longest name of a board in addresses, which are file names."""
+LEADERBOARD = "leaderboard.html"
+"""The page of the first board."""
+
+
+def board_addresses(boards: Iterable[Board]) -> list[tuple[str, str]]:
+    """Return the name of each board in addresses, and the path of its page."""
+    taken: Counter[str] = Counter()
+    addresses: list[tuple[str, str]] = []
+    for board in boards:
+        # Two versions of a protocol with the same name have one board each.
+        name = f"{board.protocol}-{board.place}"[:MAX_NAME].rstrip("-")
+        taken[name] += 1
+        name += f"-{taken[name]}" * (taken[name] > 1)
+        addresses.append((name, f"leaderboard/{name}.html" if addresses else LEADERBOARD))
+    return addresses
 
 
 def record_path(record: Record) -> str:

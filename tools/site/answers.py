@@ -62,7 +62,7 @@ ABOUT = {
         "These numbers show that the code works, and nothing about real mixtures.",
     ),
 }
-"""What to know about models: their origin, and what numbers on them mean."""
+"""Origin of a model, and how to read numbers on it."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Answer:
 
     @property
     def note(self) -> str:
-        """What a reader must know beside the number: class, reason for no rank, and budget."""
+        """The class, the reason for no rank, and the budget, to show beside the number."""
         return _note(self.row, self.unranked, self.budget)
 
 
@@ -255,7 +255,7 @@ def ranking_text(board: Board) -> str:
 
 
 def about_model(board: Board) -> str:
-    """Return what to know about the model of a board before its numbers are used elsewhere."""
+    """Describe the model of a board in one line, with a caution."""
     size = f"{board.dense.footprint.parameters / 1e6:,.0f}M parameters"
     origin, meaning = ABOUT.get(board.model, ("", "Larger models may lose less."))
     return f"The model is {board.model} ({size}{origin}). {meaning}"

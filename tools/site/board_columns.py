@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -85,10 +84,8 @@ def columns(board: Board, atlas: Atlas) -> list[Column]:
             "multiply-accumulates of the linear layers per token",
             extra=True,
         ),
-        Column(
-            "prefill", "Prefill", _rate("prefill", board), "1.00", higher_is_better=True, extra=True
-        ),
-        Column("speed", "Speed", _rate("decode", board), "1.00", higher_is_better=True),
+        Column("prefill", "Prefill", _rate("prefill"), "1.00", higher_is_better=True, extra=True),
+        Column("speed", "Speed", _rate("decode"), "1.00", higher_is_better=True),
         Column(
             "memory", "Memory", lambda row: Cell(memory(row.memory), value=row.memory), extra=True
         ),
@@ -170,20 +167,17 @@ def _parameters(row: Row) -> Cell:
     return Cell(count(found.parameters), note, found.parameters)
 
 
-def _rate(kind: str, board: Board) -> Callable[[Row], Cell]:
-    """Show a speed if it was steady and measured on the processor of most rows."""
-    processors = Counter(record.hardware.cpu for row in board.rows for record in row.records)
-    usual = max(processors, key=processors.__getitem__)
+def _rate(kind: str) -> Callable[[Row], Cell]:
+    """Show a speed, or the reason why it is not shown."""
 
     def cell(row: Row) -> Cell:
         rate = row.rate(kind)
-        others = {record.hardware.cpu for record in row.records} - {usual}
-        if rate and others:
-            return Cell(note="other CPU", title=f"measured on {', '.join(sorted(others))}")
         if rate:
             return Cell(number(rate.ratio), f"({number(rate.low)}–{number(rate.high)})", rate.ratio)
         if not row.first.structured:
             return Cell(note="no gain", title=row.first.speed.note)
+        if others := row.other_processors:
+            return Cell(note="other CPU", title=f"measured on {', '.join(others)}")
         if not all(record.speed.steady for record in row.records):
             return Cell(note="too noisy", title=NOISY)
         return Cell(note="not measured", title=row.first.speed.note)

@@ -17,6 +17,7 @@ import vl_convert
 
 from implementations.harness.results.boards import FAMILIES, QUANTISED, Board, Row
 from implementations.harness.results.metric import metric
+from implementations.harness.results.ranking import ratio_to_dense
 from implementations.harness.results.reading import one_line
 from implementations.harness.results.record import NO_SPEED_UP
 from tools.site.addresses import record_address
@@ -83,7 +84,6 @@ AXES = (
         domain="[min(1, span[0]), span[1]]",
         format="format(datum.value, '.2~f') + '×'",
         more_is_better=True,
-        ticks=tuple(share / 10 for share in range(11)),
         joined=True,
     ),
     Axis(
@@ -154,27 +154,26 @@ def points(board: Board, names: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def point_of(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the point of a row; None if its quality was not measured."""
-    ratio = row.ratio(board.metrics[0])
+    ratio = ratio_to_dense(row, board)
     if ratio is None or not ratio.mean > 0:  # also excludes NaN, the mean of a run with infinities
         return None
     first = row.first
     name = one_line(names.get(first.method, first.method))
     collapse = metric(board.metrics[0]).collapse
-    collapsed = row.collapsed or ratio.mean > collapse
     rate, prune = row.rate("decode"), row.seconds("prune")
     return {
         "id": first.key,
         "size": round(row.achieved, 3),
         "speed": rate.ratio if rate else None,
         "time": prune.mean if prune and prune.mean > 0 else None,
-        "ratio": min(ratio.mean, collapse),
+        "ratio": collapse if row.collapsed else ratio.mean,
         "family": row.family,
         "series": f"{first.method} {row.family} {' '.join(first.changed)}",
         "name": _short(" ".join(filter(None, [name, first.pattern, *first.changes]))),
         "label": "",
-        "state": "collapsed" if collapsed else "kept",
+        "state": "collapsed" if row.collapsed else "kept",
         "title": f"{_short(name)}, {first.settings}: "
-        + ("collapsed" if collapsed else f"{number(ratio.mean)} times the dense perplexity"),
+        + ("collapsed" if row.collapsed else f"{number(ratio.mean)} times the dense perplexity"),
         "more": ", ".join(_more(row)),
         "href": record_address(first),
     }

@@ -9,7 +9,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.livereload import LiveReloadServer
 
-SOURCES = ("catalog", "docs", "implementations", "tools/site", "README.md", "CONTRIBUTING.md")
+FOLDERS = ("catalog", "docs", "implementations", "tools")
+FILES = ("CITATION.cff", "CONTRIBUTING.md", "README.md")
 serving = False
 
 
@@ -18,7 +19,7 @@ def on_serve(server: LiveReloadServer, config: MkDocsConfig, **_: object) -> Liv
     global serving  # noqa: PLW0603  mkdocs loads a hook once and keeps it
     serving = True
     server.unwatch(config.docs_dir)
-    for source in SOURCES:
+    for source in (*FOLDERS, *FILES):
         server.watch(source)
     return server
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from implementations.harness.results.boards import Board, Row
+from implementations.harness.results.boards import Row
 from tools.catalog.schema.addresses import best_code
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN
-from tools.site.answers import Answer, first_ranking
+from tools.site.answers import Answer, Ranking, first_ranking
 from tools.site.atlas import Atlas, Method
 from tools.site.paper_facts import words_of
 from tools.site.replication import NOISE
@@ -100,16 +100,13 @@ def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:
             for share in amounts
             if ranking and (answer := ranking.answer(slug, share))
         }
-        typical = _typical(slug, ranking.board) if ranking else None
+        typical = _typical(slug, ranking) if ranking else None
         result.append(Candidate(slug, paper, atlas.methods.get(slug), here, typical))
     return sorted(result, key=lambda one: (not one.method, atlas.names[one.slug].casefold()))
 
 
-def _typical(slug: str, board: Board) -> Row | None:
-    """Return the structured row closest to `TYPICAL`, with as few changed settings as possible."""
-    rows = [row for row in board.rows if row.method == slug and row.first.structured]
-    return min(
-        rows,
-        key=lambda row: (abs(row.first.asked - TYPICAL), len(row.first.changed)),
-        default=None,
-    )
+def _typical(slug: str, ranking: Ranking) -> Row | None:
+    """Return the structured row closest to `TYPICAL` among those that represent the method."""
+    answers = ranking.by_row.values()
+    rows = [one.row for one in answers if one.method == slug and one.row.first.structured]
+    return min(rows, key=lambda row: abs(row.first.asked - TYPICAL), default=None)

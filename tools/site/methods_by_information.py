@@ -15,7 +15,7 @@ SPARSITY = 0.2
 
 @dataclass(frozen=True)
 class Information:
-    """What a method looks at to decide what to remove."""
+    """The information that a method scores units with."""
 
     name: str
     about: str

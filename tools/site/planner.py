@@ -464,14 +464,14 @@ def losses(candidate: Candidate) -> dict[str, tuple[float, str, bool, int, str]]
     }
 
 
-def speeds(records: Iterable[Record]) -> dict[str, str]:
-    """Return the median decoding speed over dense, by per cent removed."""
-    found: dict[str, list[float]] = {}
-    for record in records:
-        if record.speed.decode and record.speed.steady:
-            share = f"{round(100 * record.asked, 6):g}"
-            found.setdefault(share, []).append(record.speed.decode.ratio)
-    return {share: number(median(ratios)) for share, ratios in found.items()}
+def speeds(candidate: Candidate) -> dict[str, str]:
+    """Return the decoding speed over dense, by per cent removed, of the planned settings."""
+    planned = _planned(candidate.results.values())
+    return {
+        share: number(rate.ratio)
+        for share, answer in candidate.results.items()
+        if answer.row.first.changes == planned and (rate := answer.row.rate("decode"))
+    }
 
 
 def script_data(candidates: Iterable[Candidate]) -> dict[str, Any]:
@@ -504,7 +504,7 @@ def _method_data(candidate: Candidate, method: Method) -> dict[str, Any]:
     if own := cost(method, candidate.results.values()):
         data |= {
             "units": own.units,
-            "speeds": speeds(own.records),
+            "speeds": speeds(candidate),
             "phases": own.phases,
             "work": own.work,
             "moves": own.moves,

@@ -21,7 +21,7 @@ PER_INPUT = frozenset({"per-prompt", "per-token"})
 
 
 def only_per_input(paper: Paper) -> bool:
-    """Return whether all that a method removes is selected for each input."""
+    """Return whether a method selects units only for each input."""
     when = frozenset(words_of(paper, "when"))
     return bool(when) and when <= PER_INPUT
 

@@ -6,6 +6,7 @@ or not UTF-8.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -55,6 +56,10 @@ class Interrupts:
             raise KeyboardInterrupt
 
 
+OF_OUTPUT = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPIPE}
+"""Errors without a file name that come from writing to standard output."""
+
+
 def run() -> int:
     """Run the command and return its exit code."""
     from implementations.harness.cli.commands import app
@@ -67,9 +72,8 @@ def run() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is not None or error.errno not in OF_OUTPUT:
             raise
-        # An error without a file name comes from standard output.
         if not isinstance(error, BrokenPipeError):  # the reader of a pipe may close it early
             print_error(f"cannot write the output: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at exit

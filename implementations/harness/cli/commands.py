@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib import metadata
 from typing import Annotated, Any, cast
 
@@ -137,9 +138,9 @@ def methods(
     known = [*list_methods(), *installed_methods()]
     if slug is not None:
         description = describe(slug)
-        show_json(description.to_dict()) if as_json else terminal.show_method(description)
+        show_json(asdict(description)) if as_json else terminal.show_method(description)
     elif as_json:
-        show_json([describe(slug).to_dict() for slug in known])
+        show_json([asdict(describe(slug)) for slug in known])
     else:
         terminal.show_methods([overview(slug) for slug in known])
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from implementations.harness.errors import BadInput
-from implementations.harness.results.external import installed_methods
+from implementations.harness.errors import AtlasError, BadInput, in_short
 from implementations.harness.results.store import IMPLEMENTATIONS
 
 if TYPE_CHECKING:
@@ -50,18 +48,21 @@ class Description(Overview):
     source: str
     """Its own file, class or registered name if it is not part of the atlas, otherwise ''."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Convert the description to plain data."""
-        return asdict(self)
-
 
 def overview(slug: str) -> Overview:
-    """Read the overview of a method from its source, without importing torch or the method.
+    """Return the overview of a method; those of the atlas are read without importing torch.
 
-    `granularity` and `calibration` must be literals in the `capabilities` of the class; raises
-    `BadInput` if the source has no such class.
+    There, `granularity` and `calibration` must be literals in the `capabilities` of the class;
+    raises `BadInput` otherwise. A method of an installed package is imported. If that fails, the
+    summary gives the reason.
     """
-    source = _source(slug).read_text(encoding="utf-8")
+    file = IMPLEMENTATIONS / slug / f"{slug}.py"
+    if not file.is_file():
+        try:
+            return describe(slug)
+        except AtlasError as error:
+            return Overview(slug, in_short(f"cannot be loaded: {error}"), (), "unknown")
+    source = file.read_text(encoding="utf-8")
     for cls in (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)):
         for node in cls.body:
             match node:
@@ -74,18 +75,6 @@ def overview(slug: str) -> Overview:
                         calibration=ast.literal_eval(values["calibration"]),
                     )
     raise BadInput(f"{slug}.py has no class with `capabilities = Capabilities(...)`; add one")
-
-
-def _source(name: str) -> Path:
-    """Return the file of a method of the atlas or of an installed package, without importing it."""
-    file = IMPLEMENTATIONS / name / f"{name}.py"
-    if file.is_file():
-        return file
-    module = installed_methods()[name].partition(":")[0]
-    found = importlib.util.find_spec(module)  # imports the packages around it
-    if found is None or found.origin is None:
-        raise BadInput(f"{name} is registered as {module}, which is not installed; install it")
-    return Path(found.origin)
 
 
 def describe(slug: str) -> Description:

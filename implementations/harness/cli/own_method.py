@@ -90,7 +90,8 @@ def compare(
     sparsity: Sparsities = None,
     pattern: Patterns = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Number of seeds, from 0 on; default: 1")
+        int | None,
+        typer.Option(min=1, max=100, help="Number of random seeds, starting at 0; default: 1"),
     ] = None,
     model: Model = None,
     protocol: SweptProtocol = None,
@@ -127,6 +128,8 @@ def compare(
         dtype=dtype,
         accelerator=accelerator,
     )
+    if all(job.method is None for job in jobs):
+        raise BadInput("there is nothing to compare; name at least one method besides dense")
     check_writable(out)
     from implementations.harness.runs.sweep import sweep
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from implementations.harness.cli import terminal
 from implementations.harness.data.samples import Sampler
 from implementations.harness.data.tokens import Tokens
+from implementations.harness.errors import BadInput
 from implementations.harness.measure.perplexity import perplexity
 from implementations.harness.model.execution import replaced_forward
 from implementations.harness.model.loading import load_model
@@ -60,10 +61,13 @@ def masks(
         chosen, model, sampler = _start(protocol)
         calibration = sampler.samples(seed=0).calibration
         configured = {slug: get_method(slug).configure(sparsity=sparsity) for slug in methods}
+        places = [(b.index, r) for b, r, _ in model.linears()]
+        if (block, role) not in places:
+            raise BadInput(f"the model has no layer {role!r} in block {block}; use another one")
+        index = places.index((block, role))
         removed = {
             slug: removed_weights(model, method, calibration) for slug, method in configured.items()
         }
-        index = [(b.index, r) for b, r, _ in model.linears()].index((block, role))
         content = {
             **_provenance(chosen, model),
             "sparsity": sparsity,

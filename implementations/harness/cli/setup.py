@@ -92,7 +92,7 @@ def make_setup(
         device=home,
         dtype=str(parse_dtype(dtype or protocol.dtype)).removeprefix("torch."),
         accelerator=accelerator,
-        tasks=listed(tasks),
+        tasks=tuple(sorted(set(listed(tasks)))),
         task_folder=None if task_folder is None else str(task_folder),
         stream=stream,
     )

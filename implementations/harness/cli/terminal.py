@@ -246,7 +246,8 @@ def show_sweep(done: Summary, runs: Path) -> None:
     """Print the numbers of new, existing and failed runs of a sweep."""
     new = len(done.records) - done.skipped
     out.print(
-        f"{new} new records, {done.skipped} already existed, {len(done.failures)} failed: {runs}"
+        f"new records: {new}, already existing: {done.skipped}, failed: {len(done.failures)}; "
+        f"folder: {runs}"
     )
 
 
@@ -347,7 +348,12 @@ def show_boards(boards: Sequence[Board]) -> None:
 def board_table(board: Board) -> Table:
     """Build the table of a board, with the dense row first."""
     from implementations.harness.results.boards import Spread
-    from implementations.harness.results.ranking import agreement, divergence, has_divergence
+    from implementations.harness.results.ranking import (
+        agreement,
+        divergence,
+        has_divergence,
+        ratio_to_dense,
+    )
 
     names = [name for name in board.metrics if metric(name).relative]
     beside_dense = {DIVERGENCE: divergence, AGREEMENT: agreement} if has_divergence(board) else {}
@@ -371,7 +377,7 @@ def board_table(board: Board) -> Table:
         style="bold",
     )
     for row in board.rows:
-        ratio, rate = row.ratio(board.metrics[0]), row.rate("decode")
+        ratio, rate = ratio_to_dense(row, board), row.rate("decode")
         table.add_row(
             row.method,
             row.settings,

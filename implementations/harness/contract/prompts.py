@@ -80,7 +80,7 @@ def decoding_equals_a_single_pass(method: type[Method], family: str) -> None:
 
 @clause("methods that act while the model runs", kinds="input-dependent")
 def equal_prompts_select_equal_units(method: type[Method], family: str) -> None:
-    """What is selected for a text depends on that text alone."""
+    """The units selected for a text depend only on that text."""
     acting, model = prepared(method, family)
     first, second = ids(2)[:, None]
     with acting.active(model, PROMPT):

@@ -27,7 +27,8 @@ from implementations.harness.model.experts import Experts
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.saving import save_model
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.prune.walk import Gram, Latest, WalkedBlock, walk
+from implementations.harness.prune.statistics import Gram, Latest
+from implementations.harness.prune.walk import WalkedBlock, walk
 
 SHARED = (
     *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"),

@@ -33,7 +33,7 @@ from implementations.harness.model.view import LanguageModel
 
 @dataclass(frozen=True)
 class Quality:
-    """A pruned model on a text, beside the dense one."""
+    """Perplexity, KL divergence and agreement of a pruned model on one text."""
 
     perplexity: Perplexity
     divergence: float

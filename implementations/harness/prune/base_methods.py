@@ -17,7 +17,8 @@ from torch import Tensor
 from implementations.harness.model.view import Block
 from implementations.harness.prune.allocation import apportion
 from implementations.harness.prune.solvers import factored_layers, sparse_solve
-from implementations.harness.prune.walk import ColumnNorm, Gram, WalkedBlock
+from implementations.harness.prune.statistics import ColumnNorm, Gram
+from implementations.harness.prune.walk import WalkedBlock
 from implementations.harness.prune.weight_method import NM, smallest_of_layer, smallest_per_group
 
 Removal = Mapping[str, int] | NM

@@ -6,6 +6,7 @@ whole units. Tests, records and the site use the declared `capabilities`.
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from abc import ABC, abstractmethod
@@ -317,6 +318,7 @@ class Method(BaseModel, ABC):
                 model, f"{self.slug()} overflowed; load the model in a wider dtype"
             )
             refuse_emptied(model.blocks)
+            self._check_details(details)
             unused = details.pop("unused", 0)
             used = left.all - unused if self.capabilities.structured else left.nonzero
             achieved = 1 - used / before
@@ -342,6 +344,15 @@ class Method(BaseModel, ABC):
             AtlasWarning,
             stacklevel=3,
         )
+
+    def _check_details(self, details: dict[str, Any]) -> None:
+        try:
+            json.dumps({name: details[name] for name in details if name != "course"})
+        except TypeError as error:
+            raise BadInput(
+                f"{self.slug()}: `prune` must return plain numbers, texts, lists and dictionaries, "
+                f"but {error}; convert tensors and NumPy values with .tolist()"
+            ) from error
 
     def _check_calibration(self, model: LanguageModel, calibration: Tokens | None) -> None:
         need = self.capabilities.calibration

@@ -71,6 +71,9 @@ def _external(module: ModuleType, class_name: str, name: str) -> type[Method]:
                 f"{name}: {method.__name__} has no `capabilities`; add `capabilities = "
                 'Capabilities(granularity=("unstructured",), calibration="forward")`'
             )
+        for field, details in method.model_fields.items():
+            if details.is_required():
+                raise BadInput(f"{name}: the field `{field}` has no default; give it one")
         method.known_as = slug_of(name)
         method.external = file_of(source, name)
         copyreg.pickle(method, _reduced)  # its module may not be importable in another process

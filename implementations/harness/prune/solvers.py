@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from implementations.harness.prune.refit import inverse_factor
-from implementations.harness.prune.walk import Gram, WalkedBlock
+from implementations.harness.prune.statistics import Gram
+from implementations.harness.prune.walk import WalkedBlock
 
 PANEL = 32  # columns, rounded to whole groups, that are updated together within a block
 

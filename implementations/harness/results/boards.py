@@ -8,7 +8,7 @@
 - Of two records with the same key, only the newer counts.
 - A **row** holds the runs that only differ in the seed.
 - A **value** of a row is the mean over its seeds, with the sample standard deviation if there are
-  several. A row has no value that one of its runs lacks.
+  several. A row has a value only if all its runs have it.
 - The **ratio to dense** is the mean over seeds of each run's value divided by the dense value of
   the *same* run, because the dense values of other machines or versions differ. Speed ratios are
   averaged in the same way.
@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -80,6 +80,8 @@ class Row:
     """The runs that only differ in the seed, ordered by it."""
 
     records: tuple[Record, ...]
+    processor: str
+    """The processor of most runs of the board; speeds of other processors are left out."""
 
     @property
     def first(self) -> Record:
@@ -175,14 +177,21 @@ class Row:
         return self._over(lambda record: record.ratio(name))
 
     def seconds(self, phase: str) -> Spread | None:
-        """Summarise the duration of a phase in seconds."""
-        return self._over(lambda record: record.seconds.get(phase))
+        """Summarise the duration of a phase in seconds, over the runs on alike processors.
+
+        These are the runs on the same processor, with as many threads, as the first one.
+        """
+        alike = [one for one in self.records if _processor(one) == _processor(self.first)]
+        values = [value for one in alike if (value := one.seconds.get(phase)) is not None]
+        return Spread.of(values) if len(values) == len(alike) else None
 
     def rate(self, kind: str) -> Rate | None:
         """Average `prefill` or `decode` over the runs, with the extreme ratios of any repeat.
 
-        None if a run lacks it or was disturbed (see `Speed.steady`).
+        None if a run lacks it, was disturbed (see `Speed.steady`) or used another processor.
         """
+        if self.other_processors:
+            return None
         rates = [rate for record in self.records if (rate := getattr(record.speed, kind))]
         if len(rates) < len(self.records) or not all(one.speed.steady for one in self.records):
             return None
@@ -193,6 +202,11 @@ class Row:
             low=min(rate.low for rate in rates),
             high=max(rate.high for rate in rates),
         )
+
+    @property
+    def other_processors(self) -> list[str]:
+        """The processors of the runs other than that of most runs of the board."""
+        return sorted({record.hardware.cpu for record in self.records} - {self.processor})
 
     @property
     def memory(self) -> int:
@@ -212,7 +226,7 @@ class Board:
     """The newest record, for the fields that all records of the board share."""
     dense: Dense
     metrics: tuple[str, ...]
-    """Names of the values for readers, those of the protocol first; the first one ranks."""
+    """Names of the values for readers, those of the protocol first."""
     rows: tuple[Row, ...]
 
     @property
@@ -331,6 +345,10 @@ def _behind_prompts(record: Record) -> bool:
     return any(metric(name).kind == AFTER_PROMPT.kind for name in record.values)
 
 
+def _processor(record: Record) -> tuple[str, int]:
+    return record.hardware.cpu, record.hardware.threads
+
+
 def _device(record: Record) -> str:
     return record.hardware.accelerator or CPU
 
@@ -343,8 +361,9 @@ def _board(records: Sequence[Record]) -> Board:
     if unpruned:
         record = unpruned[-1]
         dense = Dense(run=record.run, values=record.values, footprint=record.footprint)
+    processor = Counter(record.hardware.cpu for record in records).most_common(1)[0][0]
     rows = [
-        Row(tuple(sorted(seeds, key=lambda record: record.seed)))
+        Row(tuple(sorted(seeds, key=lambda record: record.seed)), processor)
         for seeds in _grouped(pruned, lambda record: record.group)
     ]
     measured = [name for record in records for name in record.values]
@@ -355,7 +374,7 @@ def _board(records: Sequence[Record]) -> Board:
 
 def _order(row: Row, name: str) -> tuple[int, float, float]:
     value = row.value(name)
-    place = value.mean if value and not math.isnan(value.mean) else math.inf
+    place = value.mean if value else math.inf
     return FAMILIES.index(row.family), round(row.first.asked, 3), place
 
 

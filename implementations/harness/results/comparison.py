@@ -120,8 +120,7 @@ def compared(boards: Sequence[Board]) -> list[ComparisonTable]:
     found = [_comparison(board) for board in boards if board.rows]
     if not found:
         raise BadInput(
-            "there is nothing to compare: no method has a record; name at least one method "
-            "besides dense, or see the failures above"
+            "there is nothing to compare, because no method has a record; see the failures above"
         )
     return found
 

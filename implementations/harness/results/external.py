@@ -52,8 +52,8 @@ def check_name(name: str) -> None:
         known = [*methods(), *installed_methods()]
         if name not in known:
             raise BadInput(
-                f"{unknown_name(name, known, 'method')} Your own method is named by its file, "
-                "which ends in .py"
+                f"{unknown_name(name, known, 'method')} To use your own method, give its file, "
+                "such as ./mymethod.py"
             )
     elif reference.file and not user_path(reference.file, "METHOD").is_file():
         raise BadInput(f"there is no file {short_path(reference.file)}; give the file of a method")

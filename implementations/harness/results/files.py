@@ -69,7 +69,10 @@ def write_atomically(path: Path, text: str) -> None:
         with atomic_file(path) as file:
             file.write(text.encode())
     except OSError as error:
-        raise Unavailable(f"cannot write {path}: {error.strerror}") from error
+        raise Unavailable(
+            f"cannot write {short_path(path)}: {error.strerror}; free some space or choose another "
+            "folder"
+        ) from error
 
 
 def format_json(value: Any, indent: str = "") -> str:
@@ -131,7 +134,7 @@ def check_writable(folder: Path, name: str = "file") -> None:
                 pass
     except OSError as error:
         raise Unavailable(
-            f"cannot write {short_path(folder / name)}: {error.strerror}; choose another folder"
+            f"cannot write to {short_path(folder)}: {error.strerror}; choose another folder"
         ) from error
 
 

@@ -48,11 +48,11 @@ CLASSES = {
 }
 """Classes of results that are ranked separately, each with its meaning."""
 TIE = 0.05
-"""Losses that differ by this share of the larger one count as equal."""
+"""Losses that differ by at most this share of the larger one are equal."""
 SEEDS = 3
-"""Number of seeds from which the spread over them decides whether losses are equal."""
+"""Minimum number of seeds for deciding ties by the spread over seeds."""
 SHORTFALL = 0.02
-"""Share of the weights that a ranked row may fall short of the requested sparsity."""
+"""A ranked row misses the requested sparsity by at most this share of the weights."""
 _KINDS = {
     "wikitext2": "wikipedia",
     "wikitext2-train": "wikipedia",

@@ -146,8 +146,8 @@ class Hardware(StrictModel):
 class Peak(StrictModel):
     """Peak memory of pruning and of a fine-tuning after it, in bytes.
 
-    For runs that do neither, of the dense model or of a method that acts while the model runs, it
-    is that of measuring.
+    Runs that do neither (the dense model, methods that act while the model runs) record the peak of
+    measuring.
     """
 
     bytes: Count
@@ -266,8 +266,7 @@ class Record(StrictModel):
     """Random seed of the calibration set and of the method."""
     tasks: tuple[Line, ...] = ()
     tasks_sha256: Hash | None = None
-    """Hash of the questions of all tasks and of the files in the task folder, if there is one (of
-    the folder alone in older records)."""
+    """Hash of the questions of all tasks and of the files in the task folder, if there is one."""
     model: ModelInfo
     texts: tuple[TextInfo, ...]
     disjoint: Text

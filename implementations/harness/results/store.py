@@ -84,7 +84,7 @@ def load_record(path: Path) -> Record:
     if isinstance(version, int) and version < SCHEMA_VERSION:
         raise BadInput(
             f"{path} has record schema {version}, older than the supported {SCHEMA_VERSION}; "
-            "measure it again"
+            "delete it and measure it again"
         )
     try:
         return Record.model_validate_json(text)

@@ -13,7 +13,7 @@ from typing import Any
 from implementations.harness.errors import BadInput, csv_cell, in_short, unknown_name
 from implementations.harness.results.boards import Board, Row
 from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, metric
-from implementations.harness.results.ranking import agreement, class_of, divergence
+from implementations.harness.results.ranking import agreement, class_of, divergence, ratio_to_dense
 from implementations.harness.results.record import DENSE, Footprint
 
 Line = dict[str, Any]
@@ -113,7 +113,7 @@ def _key(boards: Sequence[Board], board: Board, by: str) -> Callable[[Row], Any]
     plain: dict[str, Callable[[Row], Any]] = {
         "method": lambda row: (row.method, row.first.asked),
         "sparsity": lambda row: row.first.asked,
-        "decode": lambda row: (rate := row.rate("decode")) and rate.ratio,
+        "decode": lambda row: (rate := row.rate("decode")) and -rate.ratio,
         "parameters": lambda row: row.footprint.parameters,
         DIVERGENCE.kind: lambda row: (value := divergence(row, board)) and value.mean,
         AGREEMENT.kind: lambda row: (value := agreement(row, board)) and -value.mean,
@@ -134,7 +134,8 @@ def lines(boards: Iterable[Board]) -> Iterator[Line]:
 
     `values` holds the mean, deviation over seeds, dense value and ratio to dense of each value;
     of divergence and agreement, which already compare with the dense model, only the first two.
-    `ratio` is the ratio of the ranking metric, `prefill` and `decode` the speed relative to dense.
+    `ratio` is the mean ratio over the ranking texts, `prefill` and `decode` are speeds relative to
+    dense.
     """
     for board in boards:
         yield dense_line(board)
@@ -144,7 +145,7 @@ def lines(boards: Iterable[Board]) -> Iterator[Line]:
 
 def row_line(board: Board, row: Row) -> Line:
     """Convert one row to plain data."""
-    first, time = row.first, row.seconds("prune")
+    first, time, loss = row.first, row.seconds("prune"), ratio_to_dense(row, board)
     rates = {kind: row.rate(kind) for kind in ("prefill", "decode")}
     return _line(
         board,
@@ -158,6 +159,7 @@ def row_line(board: Board, row: Row) -> Line:
         seeds=list(row.seeds),
         values={name: _value(row, name) for name in row.names},
         footprint=row.footprint,
+        ratio=loss.mean if loss and math.isfinite(loss.mean) else None,
         **{kind: rate and rate.ratio for kind, rate in rates.items()},
         prune_seconds=time and time.mean,
         peak_bytes=row.memory,
@@ -175,13 +177,17 @@ def dense_line(board: Board) -> Line:
         for name, value in board.dense.values.items()
     }
     return _line(
-        board, method=DENSE, values=values, footprint=board.dense.footprint, runs=[board.dense.run]
+        board,
+        method=DENSE,
+        values=values,
+        ratio=1.0,
+        footprint=board.dense.footprint,
+        runs=[board.dense.run],
     )
 
 
 def _line(board: Board, *, footprint: Footprint, values: dict[str, Line], **more: Any) -> Line:
     """Build a line with all fields in a fixed order; missing ones are empty."""
-    ranking = values.get(board.metrics[0])
     line: Line = {
         "protocol": board.protocol,
         "protocol_fingerprint": board.newest.protocol.fingerprint,
@@ -199,7 +205,7 @@ def _line(board: Board, *, footprint: Footprint, values: dict[str, Line], **more
         "achieved": 0.0,
         "seeds": [0],
         "values": values,
-        "ratio": ranking and ranking["ratio"],
+        "ratio": None,
         **footprint.model_dump(),
         "bits": footprint.bits,
         "prefill": None,

@@ -68,7 +68,7 @@ def measure(folder: Path, method: str) -> dict[str, float]:
         while not done.wait(0.02):
             peak = max(peak, anonymous())
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder.parent) as work, model.writing(Path(work)):

@@ -13,7 +13,8 @@ import torch
 from implementations.harness.contract.tiny import random_tokens
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.prune.walk import Gram, walk
+from implementations.harness.prune.statistics import Gram
+from implementations.harness.prune.walk import walk
 from implementations.harness.runs.benchmarks import Benchmark, compare, random_model
 
 SAMPLES, LENGTH, BATCH = 4, 512, 2

@@ -145,10 +145,11 @@ def facts(record: Record, again: Record) -> Iterator[Comparison]:
     yield from _parts("dense footprint", rows[0], rows[1], EXACT)
     bounds = EXACT if record.method == DENSE else COUNTS
     yield from _parts("footprint", before["footprint"], now["footprint"], bounds)
-    courses = [_course(one) for one in (before, now)]
-    for name in dict.fromkeys((*courses[0], *courses[1])):
-        bounds = SENSITIVE if name == "losses" else EXACT
-        yield Comparison(f"recovered {name}", courses[0].get(name), courses[1].get(name), bounds)
+    for field in ("course", "recovered"):
+        one, other = (_course(content.get(field)) for content in (before, now))
+        for name in dict.fromkeys((*one, *other)):
+            bounds = SENSITIVE if name == "losses" else EXACT
+            yield Comparison(f"{field} {name}", one.get(name), other.get(name), bounds)
     for name in ("details", "warnings", "sample"):
         yield Comparison(name, before[name], now[name], SENSITIVE)
     if not timed_on_one_side(record, again):
@@ -156,10 +157,9 @@ def facts(record: Record, again: Record) -> Iterator[Comparison]:
         yield Comparison("speed note", record.speed.note, again.speed.note, SENSITIVE)
 
 
-def _course(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the course of the fine-tuning without the values before it."""
-    recovered = record.get("recovered") or {}
-    return {name: value for name, value in recovered.items() if name != "before"}
+def _course(training: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the course of a training without the values before it."""
+    return {name: value for name, value in (training or {}).items() if name != "before"}
 
 
 def derived(record: Record) -> Iterator[Comparison]:

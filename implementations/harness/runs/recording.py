@@ -212,6 +212,7 @@ PACKAGES = (
     "gguf",
     "lm-eval",
     "numpy",
+    "peft",
     "safetensors",
     "tokenizers",
     "torch",

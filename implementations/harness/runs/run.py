@@ -85,6 +85,8 @@ def run(
     if checkpoint is not None and job.method is None:
         raise BadInput("--save: the dense model is not saved; leave the option out")
     check_outputs(runs, checkpoint)
+    for slug in (DENSE, job.slug):
+        check_record(runs, setup.protocol.name, slug)
     for folder in filter(None, (runs, checkpoint)):
         check_outside(folder, setup.model)
     if publish:
@@ -104,8 +106,6 @@ def run(
         check_space("--runs", runs, bench.footprint.bytes)
     if work is not None:
         check_request(work, request_of(bench, job))
-    for slug in (DENSE, job.slug):
-        check_record(runs, setup.protocol.name, slug)
     dense = dense_record(bench, runs, job)
     written = dense
     if job.method is not None:
@@ -124,7 +124,7 @@ def run(
 def prune_as_helper(job: Job, setup: Setup) -> None:
     """Prune as the first process of torchrun does, with another part of the calibration set.
 
-    Raises as `run`.
+    Raises the same errors as `run`.
     """
     bench = Workbench(setup)
     samples = bench.prepare(job)
@@ -144,8 +144,8 @@ def check_shareable(job: Job, samples: Samples, setup: Setup) -> None:
         needless = method is None or method.capabilities.calibration == "none"
         raise BadInput(
             f"{job.slug} cannot be used with torchrun, because it "
-            + ("reads no" if needless else "uses more than sums over the")
-            + " calibration set; start one process"
+            + ("reads no calibration set" if needless else "cannot divide its calibration set")
+            + "; start one process"
         )
     if len(samples.calibration.ids) < count:
         raise BadInput(
@@ -281,7 +281,7 @@ def check_space(option: str, folder: Path, needed: int) -> None:
     free = shutil.disk_usage(nearest_existing(resolve(folder))).free
     if free < needed:
         raise Unavailable(
-            f"{option}: not enough disk space in {short_path(folder)}: the pruned model needs "
-            f"{needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; free some space or choose a "
-            "folder on a larger disk"
+            f"{option}: not enough disk space in {short_path(folder)}: the pruned model may need "
+            f"up to {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; free some space or "
+            "choose a folder on a larger disk"
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from implementations.harness.contract.cases import support
+from implementations.harness.errors import BadInput, unknown_name
 from implementations.harness.progress import track
-from implementations.harness.prune.registry import get_method
 from implementations.harness.results.files import format_json, write_atomically
 from implementations.harness.results.store import IMPLEMENTATIONS, methods
 from implementations.harness.runs.recording import require_checkout
@@ -21,7 +21,9 @@ def write_support(slug: str | None = None) -> list[Path]:
     require_checkout("atlas support")
     slugs = methods()
     if slug is not None:
-        slugs = [get_method(slug).slug()]
+        if slug not in slugs:
+            raise BadInput(unknown_name(slug, slugs, "method"))
+        slugs = [slug]
     paths = []
     for name in track(slugs, "trying every family and pattern"):
         path = IMPLEMENTATIONS / name / "records" / "support.json"

@@ -72,7 +72,8 @@ def sweep(
     by_key = {r.key: r for r in existing if r.relevant_versions == bench.versions}
     keys = [bench.key(job) for job in jobs]
     skipped = sum(key in by_key for key in keys)
-    dense = {bench.key(job.dense): dense_record(bench, runs, job).record for job in jobs}
+    by_dense_key = {bench.key(job.dense): job for job in jobs}
+    dense = {key: dense_record(bench, runs, job).record for key, job in by_dense_key.items()}
     by_key |= dense
     todo = [job for job, key in zip(jobs, keys, strict=True) if key not in by_key]
     handle = Pruner(bench, dense, runs) if count == 1 and not ray else None
@@ -111,12 +112,10 @@ class Pruner:
     def __call__(self, job: Job) -> Record:
         """Run one job; an exception makes the job a failure."""
         dense = self.dense[self.bench.key(job.dense)]
-        if job.method is None:
-            return dense
         journal = None if self.runs is None else journal_of(self.bench, job, self.runs)
         with open_journal(journal):
             measured, _ = self.bench.measure(job)
-        return self.bench.record(job, measured, dense)
+            return self.bench.record(job, measured, dense)
 
 
 def make_pruner(

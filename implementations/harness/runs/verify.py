@@ -2,9 +2,8 @@
 
 Nothing in the record is trusted. Deterministic parts must be equal, measured values must agree
 within the tolerance of their metric, and derived parts are recomputed. The verdict lists what a
-repetition cannot check. The wide tolerance only applies if the record names another machine,
-versions or number of processes, which cannot be checked either, so the verdict says if it was
-needed and why.
+repetition cannot check. The wide tolerance applies only if machine, versions or number of
+processes differ from the record. The verdict lists these differences.
 """
 
 from __future__ import annotations
@@ -117,14 +116,15 @@ def repeat(
     task_folder: Path | None = None,
 ) -> Record:
     """Repeat the run of `record` and return the new record without saving it."""
+    home, accelerator = record.model.device, record.model.accelerator
+    if device is not None:
+        home, accelerator = ("cpu" if record.model.streamed else device), device
     setup = Setup(
         model=model or record.model.source,
         protocol=record.protocol,
-        device=device or record.model.device,
+        device=home,
         dtype=record.model.dtype,
-        accelerator=None
-        if record.model.accelerator == record.model.device
-        else record.model.accelerator,
+        accelerator=None if accelerator == home else accelerator,
         tasks=record.tasks,
         task_folder=None if task_folder is None else str(task_folder),
         stream=record.model.streamed,

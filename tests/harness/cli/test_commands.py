@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from importlib import metadata
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from implementations.harness.cli.describe import describe, overview
 from implementations.harness.cli.setup import make_setup
 from implementations.harness.errors import BadInput
 from implementations.harness.model import execution, loading
+from implementations.harness.results import external
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_record, load_records, methods
 
@@ -94,6 +96,27 @@ def test_overview_from_source_equals_the_imported_method():
         parsed, imported = overview(slug), describe(slug)
         for name in ("slug", "summary", "granularity", "calibration"):
             assert getattr(parsed, name) == getattr(imported, name), (slug, name)
+
+
+def test_methods_names_a_package_that_cannot_be_loaded(monkeypatch):
+    points = [EntryPoint("broken", "no_such_package:Method", external.GROUP)]
+    monkeypatch.setattr(external, "entry_points", lambda group: points)
+    done = inside("methods")
+    assert done.code == 0
+    assert "broken" in done.out
+    assert "cannot be loaded" in done.out
+
+
+def test_support_is_for_methods_of_the_atlas():
+    done = inside("support", "./mymethod.py")
+    assert done.code == 2
+    assert "unknown method './mymethod.py'" in done.err
+
+
+def test_compare_needs_another_method_than_dense():
+    done = inside("compare", "dense", "--model", "no-such-model")
+    assert done.code == 2
+    assert "name at least one method besides dense" in done.err
 
 
 def test_run_shows_the_dense_row_and_writes_a_record(ran):
@@ -232,7 +255,7 @@ def test_sweep_from_a_file_can_be_repeated(world, tmp_path):
     done = inside("sweep", "--file", file, "--runs", tmp_path / "runs")
     assert done.code == 1  # one run fails
     assert "wanda 2:5 seed 0: pattern 2:5 does not divide" in done.err
-    assert "3 new records, 0 already existed, 1 failed" in done.out
+    assert "new records: 3, already existing: 0, failed: 1" in done.out
     assert len(load_records([tmp_path / "runs"])) == 3
     again = inside("sweep", "--file", file, "--runs", tmp_path / "runs", "--json")
     assert len(json.loads(again.out)) == 3
@@ -391,7 +414,7 @@ def test_killed_sweep_continues_where_it_stopped(world, atlas, start, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("t*.json")}
     done = atlas(*command, "--runs", runs)
     assert done.code == 0, done.err
-    assert f"{8 - existing} new records, {existing} already existed, 0 failed" in done.out
+    assert f"new records: {8 - existing}, already existing: {existing}, failed: 0" in done.out
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
     assert len(load_records([runs])) == 9
     assert all(path.suffix == ".json" for path in files(runs))  # no leftovers of the kill

@@ -103,7 +103,7 @@ def test_compare_continues_and_writes_tables_and_a_chart(folder, world):
     assert first.exit_code == 0, first.output
     done = atlas(*common, "--seeds", 2, "--workers", 2)  # workers load the file by themselves
     assert done.exit_code == 0, done.output
-    assert "2 new records, 2 already existed, 0 failed" in done.stdout
+    assert "new records: 2, already existing: 2, failed: 0" in done.stdout
     assert sorted(path.name for path in Path("comparison").iterdir()) == [
         "chart.svg",
         "table.csv",
@@ -117,9 +117,9 @@ def test_compare_continues_and_writes_tables_and_a_chart(folder, world):
 
 def test_changed_file_is_run_again(folder, world):
     common = ("compare", "./my_method.py", "--protocol", world.protocol)
-    assert "1 new records, 0 already" in atlas(*common).stdout
+    assert "new records: 1, already existing: 0" in atlas(*common).stdout
     Path("my_method.py").write_text(Path("my_method.py").read_text() + "# changed\n")
-    assert "1 new records, 0 already" in atlas(*common).stdout
+    assert "new records: 1, already existing: 0" in atlas(*common).stdout
 
 
 def test_compare_shows_failures_and_the_rest(folder, world):

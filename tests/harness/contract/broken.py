@@ -149,7 +149,7 @@ class Ticking(First):
 
 class LastBatch(ColumnNorm):
     def update(self, x: Tensor) -> None:
-        self.squares.zero_()
+        self.sums.zero_()
         super().update(x)
 
 

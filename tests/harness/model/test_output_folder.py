@@ -28,7 +28,7 @@ def fill(folder: Path) -> None:
         ("to-full", BadInput, "full is not empty"),
         ("loop", Unavailable, "Too many levels"),
         ("file/out", Unavailable, "Not a directory"),
-        ("/proc/out", Unavailable, "cannot write /proc/out"),
+        ("/proc/out", Unavailable, "cannot write to /proc"),
     ],
 )
 def test_refuses_invalid_folder_without_a_trace(target, error, message, tmp_path, monkeypatch):

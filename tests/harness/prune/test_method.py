@@ -217,7 +217,7 @@ class Looking(First):
         warnings.warn("nothing was removed", AtlasWarning, stacklevel=1)
         warnings.warn("somebody else's", UserWarning, stacklevel=1)
         return {
-            "training": {module.training for module in model.hf.modules()},
+            "training": any(module.training for module in model.hf.modules()),
             "gradients": torch.is_grad_enabled(),
             "drawn": (random.random(), np.random.rand(), float(torch.rand(()))),
         }
@@ -234,8 +234,18 @@ def test_pruning_runs_in_evaluation_mode_and_without_gradients():
     with torch.enable_grad():
         details = looked().details
         assert torch.is_grad_enabled()
-    assert details["training"] == {False}
+    assert not details["training"]
     assert not details["gradients"]
+
+
+@pytest.mark.parametrize("value", [torch.ones(2), np.int64(3), {1, 2}])
+def test_refuses_details_that_a_record_cannot_hold(value: Any):
+    class Telling(Looking):
+        def prune(self, model: LanguageModel, calibration: Any) -> dict[str, Any]:
+            return {"found": value}
+
+    with pytest.raises(BadInput, match=r"must return plain numbers.*\.tolist\(\)"):
+        Telling(sparsity=0).apply(tiny_model())
 
 
 def test_outcome_has_the_harness_warnings_and_all_are_shown():

@@ -90,6 +90,7 @@ def test_configured_method_can_be_sent_to_another_process(file):
         ("x = ", r"cannot be loaded: SyntaxError"),
         ("import no_such_thing", r"ModuleNotFoundError: .*no_such_thing.* \(line 1\)"),
         (METHOD.replace("    capabilities", "    # capabilities"), "has no `capabilities`"),
+        (METHOD.replace(" = 1.0", ""), "the field `power` has no default; give it one"),
     ],
 )
 def test_unusable_file_is_refused(file, content, message):

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from implementations.harness.prune.walk import ColumnNorm, ColumnSum, Gram, Moments, SampleNorm
+from implementations.harness.prune.statistics import (
+    ColumnNorm,
+    ColumnSum,
+    Gram,
+    Moments,
+    SampleNorm,
+)
 
 TOKENS, FEATURES = 97, 6
 STATISTICS = (Gram, ColumnNorm, ColumnSum, Moments)

@@ -165,5 +165,5 @@ def test_chart_has_a_point_and_a_label_per_method(tables):
 
 def test_nothing_to_compare_is_refused(at):
     for alone in ([], [at("dense", 0.0, 20.0)]):
-        with pytest.raises(BadInput, match="name at least one method besides dense"):
+        with pytest.raises(BadInput, match="no method has a record"):
             compared(boards(alone))

@@ -10,6 +10,7 @@ import pytest
 
 from implementations.harness.prune.registry import get_method
 from implementations.harness.results.metric import PERPLEXITY
+from implementations.harness.results.protocol import Course
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_record, published_folders, record_files
 from implementations.harness.runs.job import Job, Setup
@@ -82,6 +83,13 @@ def test_older_record_without_divergence_is_confirmed(pair):
     record, again = pair
     values = {name: value for name, value in record.values.items() if name not in BESIDE_DENSE}
     assert compare(changed(record, values=values), again).confirmed == "narrow"
+
+
+def test_course_of_a_training_must_be_the_same(pair):
+    record, again = pair
+    course = Course(steps=4, read=64, epochs=0.5, losses=(2.0, 1.0))
+    assert compare(*(changed(one, course=course) for one in pair)).confirmed == "narrow"
+    assert "course steps" in off(compare(changed(record, course=course), again))
 
 
 def test_repetition_confirms_a_record_with_a_pattern(setup: Setup, tmp_path):

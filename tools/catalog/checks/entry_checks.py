@@ -166,8 +166,10 @@ def dates(entry: Entry) -> Iterator[Problem]:
 
 
 def _exists(day: str) -> bool:
+    if len(day) < 10:  # a year, or a year and a month
+        return True
     try:
-        date.fromisoformat(day + "-01-01"[len(day) - 4 :] if len(day) < 10 else day)
+        date.fromisoformat(day)
     except ValueError:
         return False
     return True

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
 from implementations.harness.results.ranking import TRAINS
 from tools.site.answers import Answer, Question, Ranking, first_ranking
-from tools.site.atlas import REPOSITORY, Atlas
+from tools.site.atlas import Atlas
 from tools.site.paper_facts import newest_first
 from tools.site.recovery_results import recovery_results
 from tools.site.render import Front, render
@@ -35,7 +36,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the home page."""
     papers = [slug for slug, paper in atlas.papers.items() if paper.has_paper]
     latest = newest_first(papers, atlas.papers)
-    citation = cite(atlas.repository or atlas.site)
+    citation = cite(atlas.root, atlas.repository or atlas.site)
     ranking = first_ranking(atlas)
     text = render(
         "index",
@@ -80,9 +81,9 @@ class Citation:
     bibtex: str
 
 
-def cite(address: str) -> Citation:
-    """Read the citation of the atlas from `CITATION.cff`."""
-    data = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+def cite(root: Path, address: str) -> Citation:
+    """Read the citation of the atlas from `CITATION.cff` in the checkout `root`."""
+    data = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
     authors = " and ".join(f"{{{author['name']}}}" for author in data["authors"])
     fields = {
         "title": f"{{{data['title']}}}",

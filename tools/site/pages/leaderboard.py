@@ -16,10 +16,10 @@ from typing import Any
 
 from implementations.harness.results.boards import FAMILIES, Board, Row
 from implementations.harness.results.ranking import CLASSES, SEEDS, TIE, class_of
-from implementations.harness.results.record import Record
+from implementations.harness.results.record import DENSE, Record
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import vega
-from tools.site.addresses import html_path, markdown_path, record_address
+from tools.site.addresses import board_addresses, html_path, markdown_path, record_address
 from tools.site.answers import Question, Ranking, row_note, share
 from tools.site.atlas import Atlas
 from tools.site.board_columns import (
@@ -53,8 +53,6 @@ LARGE = 2 * ROWS
 """Charts of boards with more rows are also drawn at build time, because loading rows takes long."""
 OVERVIEW = (("20", True), ("50", False))
 """Shares, and whether structured, of the first view: one row per method, as most papers compare."""
-MAX_NAME = 80
-"""Longest name of a board in addresses, which are file names."""
 
 
 @dataclass(frozen=True)
@@ -246,12 +244,7 @@ def numbered_rows(ranking: Ranking) -> Iterator[tuple[int, Question, Row]]:
 
 
 def _board_pages(atlas: Atlas) -> Iterator[BoardPage]:
-    taken: Counter[str] = Counter()
-    dense = {record.run: record for record in atlas.records if record.method == "dense"}
-    for place, board in enumerate(atlas.boards):
-        # Two versions of a protocol with the same name have one board each.
-        name = f"{board.protocol}-{board.place}"[:MAX_NAME].rstrip("-")
-        taken[name] += 1
-        name += f"-{taken[name]}" * (taken[name] > 1)
-        path = f"leaderboard/{name}.html" if place else html_path(FRONT.path)
+    dense = {record.run: record for record in atlas.records if record.method == DENSE}
+    boards = atlas.boards
+    for board, (name, path) in zip(boards, board_addresses(boards), strict=True):
         yield BoardPage(name, path, board, dense.get(board.dense.run), Ranking(board, atlas))

@@ -10,14 +10,17 @@ from itertools import islice
 from markupsafe import Markup
 
 from implementations.harness.errors import BadInput
+from implementations.harness.results.boards import Board
 from tools.catalog.exports.bibtex import bibtex
 from tools.catalog.schema.addresses import best_page
 from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site import lineage, usage
+from tools.site.addresses import board_addresses
 from tools.site.answers import Answer, Ranking
 from tools.site.atlas import Atlas, Method
 from tools.site.claim_status import check_claim
+from tools.site.claim_tables import reporting_paper
 from tools.site.lineage import Drawing
 from tools.site.markdown import rebase
 from tools.site.paper_facts import FACETS, words_of
@@ -118,6 +121,7 @@ def _page(
         datasets=list(datasets(paper)),
         rankings=[Ranking(board, atlas) for board in atlas.boards_of(slug)],
         checked=checked,
+        own_claims=all(reporting_paper(slug, one, atlas) == slug for one in paper.claims or ()),
         attempted=any(one.status for one in checked),
         around=around,
         comparisons=pairs,
@@ -129,18 +133,19 @@ def _page(
     )
 
 
-def headline(method: Method, atlas: Atlas) -> dict[str, tuple[Ranking, Answer] | None]:
-    """Return for each of `SHARES` the first board with a result of the method, and that result.
+def headline(method: Method, atlas: Atlas) -> dict[str, tuple[Board, str, Answer] | None]:
+    """Return for each of `SHARES` the first board with a result, its page, and that result.
 
     A share that was not measured has None; patterns that the method does not support are left out.
     """
     rankings = [Ranking(board, atlas) for board in atlas.boards]
+    paths = [path for _, path in board_addresses(atlas.boards)]
     shares = [share for share in SHARES if ":" not in share or method.supports(share)]
     return {
         share: next(
             (
-                (ranking, answer)
-                for ranking in rankings
+                (ranking.board, path, answer)
+                for ranking, path in zip(rankings, paths, strict=True)
                 if (answer := ranking.answer(method.slug, share))
             ),
             None,

@@ -135,7 +135,7 @@ class AdaptPruner(UnitMethod):
             excess = int(self.costs(model).sum()) - goal
             if excess <= int(costs[costs > 0].min()) / 2:
                 return step
-            samples = self.drawn(calibration)
+            samples = calibration.draw(self.samples)
             risen = self.risen(sparsity, importance(model, samples))
             when = moments(removed_at, sparsity[part // 2], risen[part // 2])
             candidates = (left & (when < 1) if step < self.steps - 1 else left).nonzero().flatten()
@@ -147,11 +147,6 @@ class AdaptPruner(UnitMethod):
             if share <= 1:
                 return step + 1
         return self.steps
-
-    def drawn(self, calibration: Tokens) -> Tokens:
-        """Draw the samples of one step without replacement."""
-        order = torch.randperm(len(calibration.ids))[: self.samples].sort().values
-        return calibration.pick(order.tolist())
 
     def risen(self, sparsity: Tensor, turns: Tensor) -> Tensor:
         """Return the sparsity of every block after a full step, `[blocks]`, fp64.

@@ -66,8 +66,7 @@ class Bonsai(UnitMethod):
             goal = min(goal + self.step * start, asked)
             budget = missing - (asked - goal)
             if budget > 0:  # the previous round may have removed more than its share
-                drawn = torch.randperm(len(calibration.ids))[: self.samples].sort().values
-                text = calibration.pick(drawn.tolist())
+                text = calibration.draw(self.samples)
                 rounds.append(self.round(model, text, budget, budget / start))
         return widths_left(model) | {
             "evaluations": sum(fit["evaluations"] for fit in rounds),

@@ -88,11 +88,8 @@ class DenoiseRotator(WeightMethod):
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         super().check(model, calibration)
-        if self.base == "sparsegpt" and self.block_size % self.grouped:
-            raise BadInput(
-                f"`block_size` must be divisible by {self.grouped} for pattern {self.pattern}, "
-                f"got {self.block_size}"
-            )
+        if self.base == "sparsegpt":
+            self.check_block_size(self.block_size)
         require_whole_layers(model, self.slug())
         total = total_weights(model)
         least = self.added_weights(model) / total

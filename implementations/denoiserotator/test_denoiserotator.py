@@ -358,7 +358,7 @@ def test_refuses_what_does_not_fit():
     with pytest.raises(BadInput, match=r"`sparsity` must be above 0\.2, got 0\.2: the rotations"):
         DenoiseRotator(sparsity=0.2).check(model, random_tokens())
     sparse = DenoiseRotator(base="sparsegpt", pattern="4:8", block_size=12)
-    with pytest.raises(BadInput, match="`block_size` must be divisible by 8 for pattern 4:8"):
+    with pytest.raises(BadInput, match="`block_size` must be divisible by the group size 8"):
         sparse.check(model, random_tokens())
     keep_units(model.blocks[1], "value-dims", range(4))
     with pytest.raises(BadInput, match="needs whole layers, but block 1, v holds only some"):

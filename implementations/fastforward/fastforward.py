@@ -154,8 +154,7 @@ class FastForward(UnitMethod):
             updates = track(self.updates, "searching")
             for since, starts in groupby(updates, lambda start: min(start, self.end)):
                 share = START + (1 - START) * self.grown(since) ** 3  # f_t
-                drawn = torch.randperm(windows)[: max(round(share * windows), 1)].sort().values
-                some = text.pick(drawn.tolist())
+                some = text.draw(max(round(share * windows), 1))
                 loss, dense = losses(model, some), perplexity(model, some).value
                 for start in starts:
                     times = range(self.episodes)[start : start + self.collect]

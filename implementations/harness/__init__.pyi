@@ -133,9 +133,11 @@ from .prune.walk import (
     watched as watched,
 )
 from .prune.weight_method import (
+    NM as NM,
     Pattern as Pattern,
     share_of as share_of,
     smallest as smallest,
+    smallest_per_group as smallest_per_group,
     WeightMethod as WeightMethod,
 )
 from .results.store import methods as methods

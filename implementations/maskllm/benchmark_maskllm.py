@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from implementations.harness import load_model, next_token_loss
+from implementations.harness import NM, load_model, next_token_loss
 from implementations.harness.data.samples import Sampler
 from implementations.harness.results.protocol import STREAMS, get_protocol
-from implementations.maskllm.maskllm import Choice, MaskLLM
+from implementations.maskllm.maskllm import Choice
 from implementations.maskllm.masks import all_masks, masked_weights, one_shot
 
 WINDOWS, LENGTH = 2, 256
@@ -26,11 +26,11 @@ POINTS = {  # deviation and strength: scales and temperatures
 def main() -> None:
     """Print a row per point, and the losses under the hard masks."""
     torch.set_grad_enabled(False)
-    model, masks = load_model("smollm2-135m"), all_masks(2, 4)
+    model, masks = load_model("smollm2-135m"), all_masks(NM(2, 4))
     calibration = Sampler(get_protocol("quick"), model).samples(0, STREAMS).calibration
     assert calibration.training is not None
     ids = calibration.training.windows.ids[:WINDOWS, :LENGTH]
-    priors = one_shot(model, calibration, "wanda", MaskLLM(prior="wanda").lowest, 4)
+    priors = one_shot(model, calibration, "wanda", NM(2, 4))
     table = Table("deviation", "strength", "masks", "scale", "temperature", "loss")
 
     def add(*row: str) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gumbel_softmax
 
 from implementations.harness import (
+    NM,
     PARTS,
     BadInput,
     Calibration,
@@ -34,7 +35,6 @@ from implementations.harness import (
     WeightMethod,
     next_token_loss,
     optimise,
-    smallest,
     total_weights,
     training_course,
 )
@@ -87,13 +87,13 @@ class MaskLLM(WeightMethod):
     """Part of a block that keeps the prior's masks."""
 
     @property
-    def grouped(self) -> int:
-        return self.pattern.group if self.pattern else GROUP
+    def groups(self) -> NM:
+        """The pattern; without one, that of the sparsity in groups of `GROUP` weights."""
+        return self.pattern or NM(round((1 - self.sparsity) * GROUP), GROUP)
 
     @property
-    def kept(self) -> int:
-        """Number of weights to keep in every group."""
-        return self.pattern.keep if self.pattern else round((1 - self.sparsity) * GROUP)
+    def grouped(self) -> int:
+        return self.groups.group
 
     def max_sparsity(self, model: LanguageModel) -> float:
         """Return the sparsity at which every group keeps one weight."""
@@ -107,7 +107,7 @@ class MaskLLM(WeightMethod):
         """Also check the batch, the number of masks, and that skipped layers have a mask."""
         super().check(model, calibration)
         self.plan()
-        masks = math.comb(self.grouped, self.kept)
+        masks = math.comb(self.grouped, self.groups.keep)
         if masks > MOST:
             raise BadInput(
                 f"pattern {self.pattern} has {masks:,} masks for each group, and {self.slug()} "
@@ -131,12 +131,12 @@ class MaskLLM(WeightMethod):
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
         """Train the logits, then zero the weights that the most likely masks remove."""
         assert calibration.training is not None  # guaranteed by `check`
-        if self.kept == self.grouped:
+        if self.groups.keep == self.grouped:
             return {}
         priors: dict[nn.Linear, Tensor] = {}
         if self.prior != "none":
-            priors = one_shot(model, calibration, self.prior, self.lowest, self.grouped)
-        masks = all_masks(self.kept, self.grouped).to(model.device)
+            priors = one_shot(model, calibration, self.prior, self.groups)
+        masks = all_masks(self.groups).to(model.device)
         choices: dict[nn.Linear, Choice] = {}
         for _, role, linear in model.linears():
             if role in PARTS.get(self.skip, ()):
@@ -187,11 +187,6 @@ class MaskLLM(WeightMethod):
                 after=after,
                 state={"done": done},
             )
-
-    def lowest(self, scores: Tensor) -> Tensor:
-        """Mark all but the largest `scores [out, in]` of every group."""
-        groups = scores.unflatten(-1, (scores.shape[-1] // self.grouped, self.grouped))
-        return smallest(groups, self.grouped - self.kept).flatten(-2)
 
 
 class Choice(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from implementations.harness import (
+    NM,
     PARTS,
     BadInput,
     Calibration,
@@ -39,7 +40,7 @@ def small(**settings) -> MaskLLM:
 
 def choice_of(weight: Tensor, keep: int = 2, group: int = 4, deviation: float = 1.0) -> Choice:
     torch.manual_seed(0)
-    return Choice(weight, all_masks(keep, group), deviation)
+    return Choice(weight, all_masks(NM(keep, group)), deviation)
 
 
 def zeros(model: LanguageModel) -> list[Tensor]:
@@ -51,7 +52,7 @@ def zeros(model: LanguageModel) -> list[Tensor]:
 
 @pytest.mark.parametrize(("keep", "group", "count"), [(2, 4, 6), (1, 4, 4), (4, 8, 70), (3, 4, 4)])
 def test_candidates_are_all_distinct_masks(keep: int, group: int, count: int):
-    masks = all_masks(keep, group)
+    masks = all_masks(NM(keep, group))
     assert masks.shape == (count, group)
     assert set(masks.sum(dim=1).tolist()) == {keep}
     assert len(masks.unique(dim=0)) == count
@@ -84,7 +85,7 @@ def test_samples_follow_the_logits():
     choice.gate.copy_(p.log()[:, None] / 2)
     choice.scale, choice.temperature = 2.0, 1e-3
     drawn = choice(torch.ones(draws, 4)) @ torch.tensor([1.0, 2.0, 4.0, 8.0])
-    codes = all_masks(2, 4) @ torch.tensor([1.0, 2.0, 4.0, 8.0])
+    codes = all_masks(NM(2, 4)) @ torch.tensor([1.0, 2.0, 4.0, 8.0])
     shares = (drawn[:, None] - codes).abs().lt(0.01).float().mean(dim=0)
     error = (p * (1 - p) / draws).sqrt()
     assert bool(((shares - p).abs() < 4 * error).all())
@@ -117,7 +118,7 @@ def test_the_prior_raises_its_mask_and_lowers_the_opposite_one():
 def test_priors_are_the_masks_of_the_methods(prior: str, pattern: str):
     model, theirs = tiny_model(), tiny_model()
     before, method = fingerprint(model), small(pattern=pattern, prior=prior)
-    found = one_shot(model, TEXT, prior, method.lowest, method.grouped)
+    found = one_shot(model, TEXT, prior, method.groups)
     get_method(prior).configure(pattern=pattern).apply(theirs, random_tokens())
     assert list(found) == [linear for _, _, linear in model.linears()]
     assert all(
@@ -236,7 +237,7 @@ def test_weights_are_frozen_and_only_masked(monkeypatch):
 
 
 def test_the_model_computes_with_the_sampled_masks():
-    model, masks = tiny_model(), all_masks(2, 4)
+    model, masks = tiny_model(), all_masks(NM(2, 4))
     torch.manual_seed(0)
     choices = {linear: Choice(linear.weight, masks, 1.0) for _, _, linear in model.linears()}
     for choice in choices.values():
@@ -258,7 +259,7 @@ def test_recovers_a_planted_mask_that_is_not_that_of_magnitude():
     linear = nn.Linear(16, 24, bias=False)
     linear.weight.copy_(torch.randn(24, 16, generator=generator))
     numbers = torch.randint(6, (24 * 4,), generator=generator)
-    planted = all_masks(2, 4)[numbers].view(24, 16).bool()
+    planted = all_masks(NM(2, 4))[numbers].view(24, 16).bool()
     X = torch.randn(256, 16, generator=generator)
     target = X @ (linear.weight * planted).T
     choice = choice_of(linear.weight, deviation=0.01)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from implementations.harness import (
-    BadInput,
     Capabilities,
     Count,
     Gram,
@@ -84,11 +83,7 @@ class PBS2P(WeightMethod):
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         super().check(model, calibration)
-        if self.block_size % self.grouped:
-            raise BadInput(
-                f"`block_size` must be divisible by the group size {self.grouped}, "
-                f"got {self.block_size}"
-            )
+        self.check_block_size(self.block_size)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Choose N of every block, then compress; return N and importance of blocks, and bits.

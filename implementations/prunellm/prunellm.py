@@ -111,16 +111,10 @@ class PruneLLM(UnitMethod):
                 for parts, size, amount in zip(transfer[:, :2], sizes, of_blocks, strict=True)
             ]
         )
-        counts, costs = self.modules(model)
+        counts, costs = (both.T.flatten() for both in self.counts_and_costs(model))
         # The channels, which come next, compensate for rounding to whole groups.
         ratios = (of_modules / sizes.clamp(min=1)).flatten()
         return widths(counts[None], costs[None], ratios, budget)[0].view(-1, 2)
-
-    def modules(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
-        """Return the number of units of each module and the weights of one, `[2 * blocks]`."""
-        units = [unit_costs(block, kind) for block in model.blocks for kind in self.kinds]
-        counts = torch.tensor([len(costs) for costs in units])
-        return counts, torch.tensor([int(costs.max()) if len(costs) else 0 for costs in units])
 
     def cut(self, block: Block, seen: dict[str, Moments], groups: int, channels: int) -> None:
         """Remove the KV groups and channels of a block that fluctuate least."""

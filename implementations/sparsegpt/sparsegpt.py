@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from implementations.harness import (
-    BadInput,
     Capabilities,
     Count,
     Gram,
@@ -48,11 +47,7 @@ class SparseGPT(WeightMethod):
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         super().check(model, calibration)
-        if self.pattern and self.block_size % self.pattern.group:
-            raise BadInput(
-                f"`block_size` must be divisible by {self.pattern.group} for pattern "
-                f"{self.pattern}, got {self.block_size}"
-            )
+        self.check_block_size(self.block_size)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for block in walk(model, calibration):

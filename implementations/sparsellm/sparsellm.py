@@ -74,11 +74,7 @@ class SparseLLM(WeightMethod):
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         super().check(model, calibration)
-        if self.pattern and self.block_size % self.pattern.group:
-            raise BadInput(
-                f"`block_size` must be divisible by {self.pattern.group} for pattern "
-                f"{self.pattern}, got {self.block_size}"
-            )
+        self.check_block_size(self.block_size)
         function = getattr(model.config, "activation_function", "relu")
         if model.blocks[0].feed_forward.gate is None and function != "relu":
             raise BadInput(

@@ -84,6 +84,11 @@ class Tokens:
         chosen = list(samples)
         return replace(self, ids=self.ids[chosen], spans=tuple(self.spans[i] for i in chosen))
 
+    def draw(self, count: int) -> Self:
+        """Return `count` samples drawn without replacement, in their order."""
+        drawn = torch.randperm(len(self.ids))[:count].sort().values
+        return self.pick(drawn.tolist())
+
 
 def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") -> None:
     """Raise `BadInput` if evaluation text overlaps with text that the model has seen as `role`.

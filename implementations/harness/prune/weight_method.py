@@ -165,6 +165,13 @@ class WeightMethod(Method):
                         f"{inputs} inputs of block {block.index}, {role}; choose a group that does"
                     )
 
+    def check_block_size(self, block_size: int) -> None:
+        """Raise `BadInput` unless the groups of a pattern divide a block of columns."""
+        if block_size % self.grouped:
+            raise BadInput(
+                f"`block_size` must be divisible by the group size {self.grouped}, got {block_size}"
+            )
+
     def choose(
         self,
         scores: Tensor,

@@ -171,7 +171,7 @@ def test_a_warning_of_the_solver_reaches_the_outcome():
     ("settings", "message"),
     [
         ({"pattern": "2:5", "block_size": 5}, "2:5 does not divide the 32 inputs of block 0, q"),
-        ({"pattern": "2:4", "block_size": 6}, "divisible by 4 for pattern 2:4, got 6"),
+        ({"pattern": "2:4", "block_size": 6}, "divisible by the group size 4, got 6"),
     ],
 )
 def test_refuses_patterns_that_do_not_divide(settings, message):

@@ -205,7 +205,7 @@ def test_rounds_lower_the_error_of_the_output():
     ("family", "settings", "tokens", "message"),
     [
         ("llama", {}, (2, 24), "more calibration tokens than the 48 inputs of down, got 48"),
-        ("llama", {"pattern": "2:4", "block_size": 6}, (3, 24), "divisible by 4 for pattern 2:4"),
+        ("llama", {"pattern": "2:4", "block_size": 6}, (3, 24), "divisible by the group size 4"),
         ("opt", {}, (3, 24), "only with ReLU, but tiny-opt has gelu"),
     ],
 )

@@ -177,8 +177,8 @@ def test_aliases_redirect_to_the_slug(atlas: Atlas) -> None:
     assert f'<link rel="canonical" href="{SITE}papers/wanda.html">' in whole
 
 
-def test_every_redirect_has_an_existing_target(atlas: Atlas, sample_pages: dict[str, str]) -> None:
-    made = sample_pages
+def test_every_redirect_has_an_existing_target(atlas: Atlas, real_pages: dict[str, str]) -> None:
+    made = real_pages
     catalog_page = made["catalog.md"]
     found = redirects.moved(atlas)
     assert found["records/sparsegpt.html"] == "papers/sparsegpt.html#records"
@@ -200,8 +200,8 @@ def test_every_redirect_has_an_existing_target(atlas: Atlas, sample_pages: dict[
 # Discovery
 
 
-def test_links_of_llms_txt_resolve(atlas: Atlas, sample_pages: dict[str, str]) -> None:
-    everything = sample_pages
+def test_links_of_llms_txt_resolve(atlas: Atlas, real_pages: dict[str, str]) -> None:
+    everything = real_pages
     text = everything["llms.txt"]
     assert text.startswith("# Pruning Atlas\n\n> ")
     links = re.findall(r"\]\(([^)]+)\)", text)

@@ -127,6 +127,8 @@ ONE_PASS = 2 * BLOCKS * CALIBRATION.samples * CALIBRATION.length / RECORDS_RATE
 """Seconds of one pass of the calibration set on the machine of the records."""
 SQUARE = ("Gram", "Covariance", "prune_by_solving")
 """Names that stand for a matrix `[in, in]` for each input of a layer."""
+EVALUATED = Term("logits of an evaluation", DEVICE, 2**24, "b")
+"""The most logits that an evaluation computes at once (`PIECE` of the harness)."""
 BACKWARD = [
     Term("inputs of every layer", HOST, 1, "Lqtdb"),
     Term("inputs of every layer", HOST, 2, "qtdb"),
@@ -289,6 +291,8 @@ class Cost:
         phases = [
             [Term("scores", DEVICE, 24, "dc"), *self._forward(), *self._rebuilt()],
         ]
+        if self.uses("perplexity", "Candidates"):
+            phases.append([*self._forward(), EVALUATED])
         if self.uses("backwalk") and self.needs in ("gradient", "training"):
             phases.append(BACKWARD)
         if self.trains:

@@ -106,7 +106,7 @@ def test_the_command_is_cut_killed_continued_and_done(
     process = command(20)
     said, _ = process.communicate()
     assert process.returncode == 0, said
-    assert said.count("done before") == len(UNTIL)
+    assert said.count("already done") == len(UNTIL)
     assert results()["steps"] == steps_before
 
 

@@ -31,11 +31,11 @@ from .model.surgery import (
     set_expert_count as set_expert_count,
 )
 from .model.units import (
+    block_weights as block_weights,
     Cut as Cut,
     cuts as cuts,
     experts_left as experts_left,
     Kind as Kind,
-    block_weights as block_weights,
     total_weights as total_weights,
     unit_costs as unit_costs,
     widths_left as widths_left,
@@ -102,11 +102,8 @@ from .prune.refit import (
 )
 from .prune.registry import get_method as get_method
 from .prune.search import Candidates as Candidates, random_search as random_search
+from .prune.similarity import angle as angle, cosine_distance as cosine_distance
 from .prune.solvers import factored_layers as factored_layers, sparse_solve as sparse_solve
-from .prune.similarity import (
-    angle as angle,
-    cosine_distance as cosine_distance,
-)
 from .prune.statistics import (
     ColumnNorm as ColumnNorm,
     ColumnSum as ColumnSum,

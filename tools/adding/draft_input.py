@@ -81,8 +81,7 @@ def _add_entry(draft: Draft, text: str, path: Path) -> None:
 
 def _unasked(draft: Draft) -> Iterator[str]:
     """Yield the missing fields that no question asks for; the draft must not guess them."""
-    missing = draft.value("status") is None
-    if missing and draft.has_paper:
+    if draft.has_paper and not draft.value("status"):
         yield "status is missing; write preprint, accepted or published"
     for index, code in enumerate(draft.data.get("code", ())):
         if ("code",) in draft.origin and "official" not in code:

@@ -55,7 +55,7 @@ class AwesomeList(NamedTuple):
     repository: str
     file: str
     about: str
-    """Topic of all its papers, added to each title for the filter of topics."""
+    """Topic of all its papers, added to each title for the topic filter."""
 
     @property
     def name(self) -> str:

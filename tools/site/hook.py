@@ -9,8 +9,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.livereload import LiveReloadServer
 
-FOLDERS = ("catalog", "docs", "implementations", "tools")
-FILES = ("CITATION.cff", "CONTRIBUTING.md", "README.md")
+SOURCES = (
+    *("catalog", "docs", "implementations", "tools"),
+    *("CITATION.cff", "CONTRIBUTING.md", "README.md"),
+)
 serving = False
 
 
@@ -19,7 +21,7 @@ def on_serve(server: LiveReloadServer, config: MkDocsConfig, **_: object) -> Liv
     global serving  # noqa: PLW0603  mkdocs loads a hook once and keeps it
     serving = True
     server.unwatch(config.docs_dir)
-    for source in (*FOLDERS, *FILES):
+    for source in SOURCES:
         server.watch(source)
     return server
 

@@ -128,7 +128,7 @@ def compare(
         dtype=dtype,
         accelerator=accelerator,
     )
-    if all(job.method is None for job in jobs):
+    if not any(job.method for job in jobs):
         raise BadInput("there is nothing to compare; name at least one method besides dense")
     check_writable(out)
     from implementations.harness.runs.sweep import sweep

@@ -227,10 +227,10 @@ class Boundary:
     def pass_through(self, model: LanguageModel, block: Block) -> None:
         """Open a block, run it once on the accelerator, and enter the next one with its outputs.
 
-        The block is not edited. Raises as `advance`.
+        The block is not edited. Raises the same errors as `advance`.
         """
         with ExitStack() as opened:
-            if block.module.forward is not bypass:  # which needs no weights
+            if block.module.forward is not bypass:  # a bypassed block needs no weights
                 opened.enter_context(model.opened(block))
                 opened.enter_context(on_device_read_only(block.module, self.accelerator))
             for i, _, y in self.run(block):

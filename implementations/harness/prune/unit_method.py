@@ -109,9 +109,10 @@ class UnitMethod(Method):
     def remove_lowest(
         self, model: LanguageModel, scores: Sequence[Sequence[Tensor]]
     ) -> dict[str, list[int]]:
-        """Remove the lowest-scoring units, the same share of every block; return the widths left.
+        """Remove the units with the lowest scores and return the remaining widths.
 
-        `scores` are those of each block and kind, `[units]` each. They have the order of `kinds`.
+        Every block loses the same share. `scores` has a list per block, with the scores `[units]`
+        of each kind in the order of `kinds`.
         """
         of_groups = [of_block[self.kinds.index("kv-groups")] for of_block in scores]
         lost = self.widths(model, torch.ones(len(scores)), {"kv-groups": of_groups})

@@ -177,9 +177,9 @@ class Row:
         return self._over(lambda record: record.ratio(name))
 
     def seconds(self, phase: str) -> Spread | None:
-        """Summarise the duration of a phase in seconds, over the runs on alike processors.
+        """Summarise the duration of a phase in seconds.
 
-        These are the runs on the same processor, with as many threads, as the first one.
+        Runs on another processor or with another number of threads than the first are left out.
         """
         alike = [one for one in self.records if _processor(one) == _processor(self.first)]
         values = [value for one in alike if (value := one.seconds.get(phase)) is not None]

@@ -100,8 +100,7 @@ class ATP(UnitMethod):
         patterns = Patterns(model)
         costs = [part for part in patterns.parts(patterns.costs) if len(part)]
         least = sum(int(part.min()) for part in costs)
-        everything = total_weights(model)
-        return (int(patterns.costs.sum()) - least) / everything
+        return (int(patterns.costs.sum()) - least) / total_weights(model)
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Also check that `peft` is installed, the domain has two windows, and no part is empty."""

@@ -211,8 +211,7 @@ class KVPruner(UnitMethod):
 
     def max_sparsity(self, model: LanguageModel) -> float:
         """Return the largest possible sparsity: what attention can lose of all linear weights."""
-        everything = total_weights(model)
-        return float(self.at_most(model).sum()) / everything
+        return float(self.at_most(model).sum()) / total_weights(model)
 
 
 def paired(scores: Tensor) -> Tensor:

@@ -129,8 +129,7 @@ class MoDeGPT(UnitMethod):
     def max_sparsity(self, model: LanguageModel) -> float:
         """Return the maximum sparsity: every inner dimension keeps one step."""
         counts, costs = self.slots(model)
-        everything = total_weights(model)
-        return int(((counts - 1).clamp(min=0) * costs).sum()) / everything
+        return int(((counts - 1).clamp(min=0) * costs).sum()) / total_weights(model)
 
 
 def layer_shares(influence: Tensor, temperature: float) -> Tensor:

@@ -16,6 +16,12 @@ UNITS = [
     and slug != "maskprune"
 ]  # maskprune refuses blocks of different widths
 
+WEIGHTS = [
+    slug
+    for slug in methods()
+    if "unstructured" in get_method(slug).capabilities.granularity and slug != "alphapruning"
+]  # alphapruning refuses layers without eigenvalues
+
 
 @pytest.mark.parametrize("slug", UNITS)
 def test_emptied_parts_stay_empty_and_the_budget_is_met(slug: str):
@@ -28,4 +34,14 @@ def test_emptied_parts_stay_empty_and_the_budget_is_met(slug: str):
     assert model.blocks[1].attention.kv_heads == model.blocks[2].feed_forward.channels == 0
     assert abs(0.8 * left - count_weights(model).all) <= unit / 2 + 1e-6
     assert outcome.achieved == pytest.approx(1 - count_weights(model).all / left)
+    assert bool(logits(model).isfinite().all())
+
+
+@pytest.mark.parametrize("slug", WEIGHTS)
+def test_methods_that_zero_weights_accept_emptied_parts(slug: str):
+    model = tiny_model(blocks=4)
+    keep_kv_groups(model.blocks[1].attention, [])
+    keep_channels(model.blocks[2].feed_forward, [])
+    apply(get_method(slug), model, sparsity=0.5)
+    assert count_weights(model).nonzero < 0.8 * count_weights(model).all
     assert bool(logits(model).isfinite().all())

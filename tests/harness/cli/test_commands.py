@@ -227,6 +227,12 @@ def test_weights_stay_on_the_cpu_beside_an_accelerator(
     assert loaded == [home]
 
 
+def test_tasks_are_sorted_and_distinct(world):
+    protocol = get_protocol(str(world.protocol))
+    setup = make_setup(protocol, "model", "cpu", None, None, ["piqa,arc_easy", "piqa"], None)
+    assert setup.tasks == ("arc_easy", "piqa")
+
+
 def test_leaderboard_as_table_csv_and_json(ran):
     folder, _ = ran
     here = ("leaderboard", "--runs", folder / "runs", "--protocol", "tiny")

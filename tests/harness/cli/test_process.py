@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from implementations.harness.cli import commands
+from implementations.harness.cli.__main__ import run
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 ATLAS = f"{sys.executable} -m implementations.harness.cli"
 
@@ -58,6 +61,15 @@ def test_full_output_is_one_error_message():
     done = shell(f"{ATLAS} leaderboard > /dev/full")
     assert done.returncode == 1
     assert done.stderr == "error: cannot write the output: No space left on device\n"
+
+
+def test_errors_of_libraries_are_not_taken_for_errors_of_the_output(monkeypatch):
+    def broken(**_: object) -> None:
+        raise OSError("libcuda.so: cannot open shared object file")
+
+    monkeypatch.setattr(commands, "app", broken)
+    with pytest.raises(OSError, match="libcuda"):
+        run()
 
 
 def test_closed_pipe_prints_no_error():

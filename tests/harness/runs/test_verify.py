@@ -280,6 +280,22 @@ def test_missing_speed_needs_a_note_that_it_was_not_measured(pair, note: str):
     assert not compare(changed(record, speed=contradiction), again).agrees
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_given_device_replaces_the_recorded_accelerator(pair, streamed: bool, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def ask(setup: Setup) -> None:
+        assert (setup.device, setup.accelerator, setup.stream) == ("cpu", None, streamed)
+        raise Asked
+
+    monkeypatch.setattr("implementations.harness.runs.verify.Workbench", ask)
+    recorded = {"device": "cpu", "accelerator": "cuda", "streamed": streamed}
+    record = changed(pair[0], model=pair[0].model.model_copy(update=recorded))
+    with pytest.raises(Asked):
+        repeat(record, device="cpu")
+
+
 def test_other_location_of_the_model_is_reported(pair):
     record, again = pair
     copy = again.model.model_copy(update={"source": "/there", "name": "there"})

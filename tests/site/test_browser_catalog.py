@@ -515,6 +515,21 @@ def test_the_layout_does_not_shift_while_the_page_loads(visit: Callable[..., Any
     assert moved(page) < 0.01
 
 
+@pytest.mark.parametrize("name", ["catalog.html", "claims.html"])
+def test_the_caption_is_hidden_until_all_rows_have_arrived(
+    visit: Callable[..., Any], site: Path, served: Callable[[Path], Any], tmp_path: Path, name: str
+) -> None:
+    text = (site / name).read_text(encoding="utf-8")
+    start = text[: text.index("</tr>", text.index("<tbody"))]  # as far as the first row
+    (tmp_path / name).write_text(start, encoding="utf-8")
+    (tmp_path / "assets").symlink_to(site / "assets")
+    with served(tmp_path) as home:
+        begun = visit(home=home).page
+        begun.goto(home + name)
+        expect(begun.locator("caption").first).to_have_css("visibility", "hidden")
+    expect(visit().open(name).locator("caption").first).to_have_css("visibility", "visible")
+
+
 # A thousand entries
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -120,6 +121,12 @@ def fingerprint(model: LanguageModel) -> dict[str, Tensor]:
         state = block.module.state_dict(prefix=f"{block.index}.")
         tensors |= {name: tensor.clone() for name, tensor in state.items()}
     return tensors
+
+
+@lru_cache(maxsize=32)
+def reference(method: type[Method], family: str) -> dict[str, Tensor]:
+    """Return the fingerprint of a tiny model pruned by the method, once for all clauses."""
+    return fingerprint(pruned(method, family))
 
 
 def same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:

@@ -140,10 +140,9 @@ def test_job_that_always_kills_its_worker_does_not_affect_the_others(cluster):
 def test_cluster_of_ray_address_is_used_and_left_running(cluster):
     import ray
 
-    for _ in range(2):
-        (done,) = workers.on_ray([0], make_address_job, 1, accelerators=0)
-        assert done.result == cluster.address
-        assert not ray.is_initialized()
+    (done,) = workers.on_ray([0], make_address_job, 1, accelerators=0)
+    assert done.result == cluster.address
+    assert not ray.is_initialized()
     assert cluster.head_node.remaining_processes_alive()
 
 

@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,18 +158,39 @@ def without_gradients() -> Iterator[None]:
 
 
 class FirstBlocks:
-    """The first four blocks of the embedded model, with the text of protocol `quick`."""
+    """The first four blocks of the embedded model, with the beginning of the texts of `quick`.
+
+    The vocabulary has only the tokens of these texts. The whole one would take most of the time of
+    tests that train.
+    """
 
     def __init__(self) -> None:
-        from implementations.harness import load_model, remove_blocks
+        from implementations.harness import Stream, load_model, remove_blocks
         from implementations.harness.data.samples import Sampler
         from implementations.harness.results.protocol import STREAMS, get_protocol
 
         self.dense = load_model("smollm2-135m")
         remove_blocks(self.dense, range(4, len(self.dense.blocks)))
         samples = Sampler(get_protocol("quick"), self.dense).samples(0, STREAMS)
-        self.calibration = samples.calibration
-        self.held_out = samples.evaluations["ppl/wikipedia/512"].ids[:4]
+        held_out = samples.evaluations["ppl/wikipedia/512"].ids[:4]
+        first = samples.calibration
+        windows = {name: getattr(first, name).windows.pick(range(16)) for name in STREAMS}
+        number = self.keep_tokens([first.ids, held_out, *(w.ids for w in windows.values())])
+        self.held_out = number[held_out]
+        streams = {name: Stream(replace(w, ids=number[w.ids])) for name, w in windows.items()}
+        self.calibration = replace(first, ids=number[first.ids], **streams)
+
+    def keep_tokens(self, texts: list[Any]) -> Any:
+        """Remove all other tokens from the vocabulary; return the new ids of the old ones."""
+        import torch
+
+        size = self.dense.vocabulary_size
+        used = torch.cat([ids.flatten() for ids in texts]).unique()
+        weight = self.dense.hf.get_input_embeddings().weight.detach()[used]
+        self.dense.hf.set_input_embeddings(torch.nn.Embedding.from_pretrained(weight, freeze=False))
+        self.dense.hf.tie_weights()
+        self.dense.config.vocab_size = len(used)
+        return torch.zeros(size, dtype=torch.long).index_copy(0, used, torch.arange(len(used)))
 
     def pruned(self, slug: str, **settings: Any) -> Any:
         """Return a pruned copy."""

@@ -87,6 +87,14 @@ def test_measured_tables_come_from_records_or_from_a_script(slug, values) -> Non
     assert unrecorded(slug, page, values) == []
 
 
+@pytest.mark.parametrize("slug", SLUGS)
+def test_perplexities_of_the_dense_model_come_from_records(slug, values) -> None:
+    page = (IMPLEMENTATIONS / slug / "README.md").read_text(encoding="utf-8")
+    _, _, measured = page.partition("\n## What we measured\n")
+    quoted = set(re.findall(r"\(dense (\d+\.\d\d)\)", measured))
+    assert quoted <= {f"{value:.2f}" for value in values["dense"] + values[slug]}
+
+
 TABLE = """
 ## What we measured
 

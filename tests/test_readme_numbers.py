@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -42,8 +43,9 @@ def recorded(record: Record) -> list[float]:
 
 
 def is_named(slug: str, text: str) -> bool:
-    """Return whether a text names a method, such as `LLM-Pruner` for llmpruner."""
-    return slug in {re.sub(r"[^a-z0-9]", "", word.removesuffix("'s")) for word in text.split()}
+    """Return whether a text names a method, such as `LLM-Pruner` or `ADMM pruning`."""
+    words = [re.sub(r"[^a-z0-9]", "", word.removesuffix("'s")) for word in text.split()]
+    return slug in {*words, *map("".join, pairwise(words))}
 
 
 def unrecorded(slug: str, page: str, values: dict[str, list[float]]) -> list[str]:

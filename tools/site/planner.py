@@ -293,8 +293,9 @@ class Cost:
         ]
         if self.uses("perplexity", "Candidates"):
             phases.append([*self._forward(), EVALUATED])
-        if self.uses("backwalk") and self.needs in ("gradient", "training"):
-            phases.append(BACKWARD)
+        if self.uses("backwalk", "gradient_norms") and self.needs in ("gradient", "training"):
+            norms = [Term("norms of all gradients", HOST, 4, "LB")] * self.uses("norms_on_host")
+            phases.append([*BACKWARD, *norms])
         if self.trains:
             phases.append(list(self._training()))
         return phases
@@ -307,6 +308,9 @@ class Cost:
         yield Term("activations", DEVICE, 4, "mtcb")
         if self.uses("walk"):
             yield Term("calibration activations", HOST, 1, "ntdb")
+        if self.uses("Variables"):  # SparseLLM's, in fp32, and half as much while they change
+            yield Term("variables of one MLP", DEVICE, 12, "ntd")
+            yield Term("variables of one MLP", DEVICE, 18, "ntc")
         if self.uses(*SQUARE):  # in fp32 for each input, the largest also three times in fp64
             yield Term("Gram matrices", DEVICE, 8, "dd")
             yield Term("Gram matrices", DEVICE, 4, "aa")

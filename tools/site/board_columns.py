@@ -21,7 +21,7 @@ from tools.site.answers import share, share_label
 from tools.site.atlas import Atlas
 from tools.site.formatting import count, measurement, memory, number, percent
 
-CHIPS = ("10", "20", "30", "50", "70", "2:4", "4:8")
+CHIPS = ("10", "20", "30", "50", "60", "70", "2:4", "4:8")
 """Choices of the filter: percent removed, and N:M patterns."""
 FIDELITIES = get_args(Fidelity)
 NOISY = f"the ratio varied by more than a factor of {LARGEST_SPREAD:g} between repeats"

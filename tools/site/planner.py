@@ -308,7 +308,7 @@ class Cost:
         yield Term("activations", DEVICE, 4, "mtcb")
         if self.uses("walk"):
             yield Term("calibration activations", HOST, 1, "ntdb")
-        if self.uses("Variables"):  # SparseLLM's, in fp32, and half as much while they change
+        if self.uses("Variables"):  # of SparseLLM: X, Y, Z, S and P in fp32, and half as much again
             yield Term("variables of one MLP", DEVICE, 12, "ntd")
             yield Term("variables of one MLP", DEVICE, 18, "ntc")
         if self.uses(*SQUARE):  # in fp32 for each input, the largest also three times in fp64

@@ -68,11 +68,11 @@ class AdaptPruner(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     steps: Count = 50
     """Steps in which the mean sparsity would reach 1 (T); pruning stops at the target."""
     amplitude: NonNegative = 0.02
-    """Largest extra sparsity of the least important block per step, relative to the mean (A)."""
+    """Largest extra sparsity of the least important decoder layer in a step, times the mean (A)."""
     samples: Count = 512
     """Calibration samples drawn for each step; all of them if there are fewer."""
     stages: Whole = 5

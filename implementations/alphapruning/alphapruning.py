@@ -46,9 +46,9 @@ class AlphaPruning(WeightMethod):
     capabilities = Capabilities(granularity=("unstructured",), calibration="forward", parallel=True)
 
     sparsity: Ratio = 0.7
-    """Share of all blocks' weights to set to zero (S)."""
+    """Share of all decoder layers' weights to set to zero (S)."""
     base: Literal["wanda", "sparsegpt", "magnitude"] = "wanda"
-    """Base method that prunes each block to its share; it alone uses the calibration set."""
+    """Base method that prunes each decoder layer to its share; only it needs a calibration set."""
     spread: Ratio = 0.2
     """Blocks' shares are proportional to factors from 1 - spread to 1 + spread (epsilon, tau)."""
     cut: Literal["peak", "middle"] = "peak"

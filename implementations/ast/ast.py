@@ -82,7 +82,7 @@ class AST(WeightMethod):
     mask: Literal["adaptive", "fixed"] = "adaptive"
     """Update the mask from the weights, or keep the first one (for comparison)."""
     initial: Literal["magnitude", "wanda"] = "magnitude"
-    """Source of the first mask; Wanda computes it block by block, as when it is run alone."""
+    """Source of the first mask; `wanda` gives the same mask as the method Wanda alone."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Also check that `at_once` divides the batch."""

@@ -69,7 +69,7 @@ class ATP(UnitMethod):
     tiny_settings: ClassVar[dict[str, Any]] = {"steps": 4, "batch": 1, "rank": 2}
 
     sparsity: Ratio = 0.4
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     steps: Count = 1000
     """Number of optimiser steps."""
     deciding: Ratio = 0.8

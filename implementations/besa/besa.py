@@ -54,7 +54,7 @@ class BESA(WeightMethod):
     tiny_settings: ClassVar[dict[str, Any]] = {"intervals": 10}
 
     sparsity: Ratio = 0.5
-    """Share of the weights of each block to zero."""
+    """Share of the weights of each decoder layer to zero."""
     rates: Literal["row", "matrix"] = "row"
     """Whether each row of a matrix learns a rate, or the whole matrix a single one."""
     base: Literal["wanda", "sparsegpt"] = "wanda"
@@ -64,11 +64,11 @@ class BESA(WeightMethod):
     smooth: bool | None = None
     """Apply a sigmoid to the coefficients; by default, only for sparsities from 0.42 to 0.58."""
     inputs: Literal["pruned", "dense"] = "pruned"
-    """Inputs of the original block for its target outputs: from the pruned or the dense model."""
+    """Source of the inputs that give the target outputs: the pruned or the dense model."""
     epochs: Count = 1
     """Passes over the calibration set, with one step per sample."""
     penalty: NonNegative = 5.0
-    """Weight of the penalty that holds the block at the requested sparsity (lambda, beta)."""
+    """Weight of the penalty that holds a decoder layer at the requested sparsity (lambda, beta)."""
     optimiser: Literal["prodigy", "adamw"] = "prodigy"
     """Optimiser of the coefficients; Prodigy estimates its step size."""
     step_factor: Positive = 5.0

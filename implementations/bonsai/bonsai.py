@@ -47,7 +47,7 @@ class Bonsai(UnitMethod):
     tiny_settings: ClassVar[dict[str, Any]] = {"step": 0.5, "pairs": 2, "samples": 2}
 
     sparsity: Ratio = 0.5
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     step: Positive = 0.05
     """Share of the original weights to remove per round (p)."""
     pairs: Count = 100

@@ -45,7 +45,7 @@ class CATS(ActivationMethod):
     )
 
     sparsity: Ratio = 0.25
-    """Share of the blocks' weights that a token does not read: at most that of `up` and `down`."""
+    """Share of the decoder's weights not read by a token: at most that of `up` and `down`."""
 
     def max_sparsity(self, model: LanguageModel) -> float:
         """Return the share of `up` and `down` in the weights of a block, the smallest of all."""

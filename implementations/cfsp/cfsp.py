@@ -44,12 +44,12 @@ class CFSP(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove, all of them from the
+    """Share of the weights in the decoder's linear layers to remove, all of them from the
     MLPs."""
     score: Literal["paper", "official"] = "paper"
     """Channel score: equation (8), or the activation norm as in the official code."""
     steepness: NonNegative = 1.0
-    """How strongly angles affect the shares of blocks (a); 0 keeps the same share everywhere."""
+    """How strongly angles affect the shares of decoder layers (a); 0 means equal shares."""
     share_exponent: NonNegative = 1.0
     """Exponent of the activation norm inside the share of `down` (b)."""
     norm_exponent: NonNegative = 1.0

@@ -35,10 +35,10 @@ class DeeperLayers(UnitMethod):
     capabilities = Capabilities(granularity=("blocks",), calibration="forward", parallel=True)
 
     sparsity: Ratio = 0.25
-    """Share of the weights in the decoder blocks' linear layers to remove, rounded to whole
-    blocks."""
+    """Share of the weights in the decoder's linear layers to remove, rounded to whole
+    decoder layers."""
     rule: Literal["similarity", "deepest"] = "similarity"
-    """Run to remove: the one of the smallest distance, or the last one before the last block."""
+    """Run to remove: that of the smallest distance, or the one before the last decoder layer."""
     tokens: Literal["last", "all"] = "last"
     """Tokens of a text whose angles count; all give a better estimate from few texts."""
 

@@ -76,7 +76,7 @@ class DenoiseRotator(WeightMethod):
     base: Literal["wanda", "sparsegpt", "magnitude"] = "wanda"
     """Base method that prunes the rotated weights, and whose scores are concentrated."""
     steps: Whole = 100
-    """Number of training steps per block; 0 keeps the basis of the model."""
+    """Number of training steps per decoder layer; 0 keeps the basis of the model."""
     rate: Positive = 0.01
     """Learning rate of Adam."""
     clip: Positive = 1.0

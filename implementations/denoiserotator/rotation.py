@@ -1,4 +1,4 @@
-"""Rotations of a decoder block that do not change its function.
+"""Rotations of a decoder layer that do not change its function.
 
 An RMS norm without a gain commutes with every rotation of its input, so a block may read and write
 the residual stream in any basis. Attention only averages values, so every value head may have its

@@ -52,7 +52,7 @@ class DSnoT(WeightMethod):
     initial: Literal["wanda", "sparsegpt", "magnitude"] = "wanda"
     """Method whose scores give the first mask; weights are never updated, even with SparseGPT."""
     skip: Literal["none", "attention", "feed-forward"] = "feed-forward"
-    """Part of a block that keeps its first mask."""
+    """Part of a decoder layer that keeps its first mask."""
     threshold: NonNegative = 0.1
     """Expected error over 2,048 tokens at or below which a row is finished (epsilon)."""
     cycles: Count = 50

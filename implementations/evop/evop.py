@@ -48,7 +48,7 @@ class EvoP(UnitMethod):
     }
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove, met by whole blocks."""
+    """Share of the weights in the decoder's linear layers to remove, as whole decoder layers."""
     population: Count = 50
     """Number of masks in a generation, must be even (P)."""
     generations: Count = 100

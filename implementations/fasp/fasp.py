@@ -43,7 +43,7 @@ class FASP(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     restore: bool = True
     """Refit the remaining columns by least squares."""
     damping: NonNegative = 0.01

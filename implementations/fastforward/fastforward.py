@@ -58,7 +58,7 @@ class FastForward(UnitMethod):
     tiny_settings: ClassVar[dict[str, Any]] = {"episodes": 12, "collect": 4, "samples": 2}
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     episodes: Count = 2000
     """Number of proposals to evaluate."""
     collect: Count = 15

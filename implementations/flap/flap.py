@@ -41,7 +41,7 @@ class FLAP(UnitMethod):
     )
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     compensate: bool = True
     """Add the mean contribution of the removed units to the output bias, formula (3)."""
     square_attention: bool = False

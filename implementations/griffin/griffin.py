@@ -32,7 +32,7 @@ class Griffin(PromptMethod):
     )
 
     sparsity: Ratio = 0.33
-    """Share of the blocks' weights not used after the prompt: for Llama 2, half of the channels."""
+    """Share of the decoder's weights unused after the prompt: for Llama 2, half of the channels."""
     select: Literal["prompt", "sampled", "magnitude", "random"] = "prompt"
     """How channels are selected: by the highest scores on the prompt, by a random sample with these
     scores as probabilities, or, as baselines, by the largest weight norms or at random."""

@@ -44,7 +44,7 @@ class HyWIA(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     fusion: Literal["attention", "coarse", "fine"] = "attention"
     """Both views, fused by attention over samples, or one view from all gradients together."""
     sharpness: NonNegative = 10.0
@@ -52,9 +52,9 @@ class HyWIA(UnitMethod):
     order: Literal[1, 2] = 2
     """Order of the loss expansion in the fine view."""
     first: Ratio = 0.125
-    """Share of the blocks at the start that are not pruned: 4 of 32."""
+    """Share of the decoder layers at the start that are not pruned: 4 of 32."""
     last: Ratio = 0.0625
-    """Share of the blocks at the end that are not pruned: 2 of 32."""
+    """Share of the decoder layers at the end that are not pruned: 2 of 32."""
     samples: Count = 10
     """Number of calibration samples to use, from the first (B)."""
 

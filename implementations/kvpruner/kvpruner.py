@@ -52,10 +52,10 @@ class KVPruner(UnitMethod):
     )
 
     sparsity: Ratio = 0.1
-    """Share of the weights in the decoder blocks' linear layers to remove, all of it from
+    """Share of the weights in the decoder's linear layers to remove, all of it from
     attention."""
     allocation: Literal["ppl", "rank", "uniform"] = "ppl"
-    """Basis of a block's ratio: its increase in perplexity, the rank of this increase, or none."""
+    """Basis of a decoder layer's ratio: its increase in perplexity, the rank of that, or none."""
     form: Literal["decay", "inverse"] = "decay"
     """Weight of an increase with `ppl`: exp(-x) or exp(1 / x), with x in units of the mean."""
     score: Literal["taylor", "l1", "l2"] = "taylor"
@@ -65,11 +65,11 @@ class KVPruner(UnitMethod):
     tie: Literal["joint", "separate"] = "joint"
     """Whether `v` and `o` lose the dimensions of `q` and `k`, or as many selected separately."""
     trial: Ratio | None = None
-    """Share of its pairs that a block loses in a trial; None: the mean of all blocks' ratios."""
+    """Share of its pairs that a decoder layer loses in a trial; None: the mean of all ratios."""
     probes: Count = 4
     """Number of calibration samples for perplexities and gradients."""
     most: Ratio = 0.9
-    """Maximum share of its pairs that a block loses, before rounding to whole pairs; one stays."""
+    """Maximum share of its pairs that a decoder layer loses, before rounding; one pair stays."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Score the channels, try every block alone, allocate the pairs and remove them."""

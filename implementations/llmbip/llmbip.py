@@ -35,8 +35,8 @@ class LLMBIP(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove, the same in every
-    block."""
+    """Share of the weights in the decoder's linear layers to remove, the same in every
+    decoder layer."""
     propagate: bool = True
     """Follow the effect of attention through the MLP; if false, score it at the output of `o`."""
 

@@ -46,15 +46,15 @@ class LLMPruner(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     taylor: Literal["param_first", "param_second", "param_mix", "vectorize"] = "param_first"
     """Score of a row or column: per weight to first, second or both orders, or as one vector."""
     aggregation: Literal["sum", "prod", "max", "last"] = "sum"
     """How the scores of a group's layers are combined; `last` uses only `o` or `down`."""
     first: Ratio = 0.125
-    """Share of the blocks at the start that are not pruned: 4 of 32."""
+    """Share of the decoder layers at the start that are not pruned: 4 of 32."""
     last: Ratio = 0.0625
-    """Share of the blocks at the end that are not pruned: 2 of 32."""
+    """Share of the decoder layers at the end that are not pruned: 2 of 32."""
     samples: Count = 10
     """Number of calibration samples to use, from the first (N)."""
 

@@ -62,7 +62,7 @@ class LoRAPrune(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     criterion: Literal["lora", "gradient", "magnitude"] = "lora"
     """Factor of the merged weight in the score: estimated gradient, exact gradient, or none."""
     as_code: bool = False
@@ -76,9 +76,9 @@ class LoRAPrune(UnitMethod):
     every: Count = 10
     """Number of steps between two updates of the masks."""
     first: Ratio = 0.1
-    """Share of the blocks at the start that are not pruned, rounded down."""
+    """Share of the decoder layers at the start that are not pruned, rounded down."""
     last: Whole = 1
-    """Number of blocks at the end that are not pruned."""
+    """Number of decoder layers at the end that are not pruned."""
     rank: Count = 8
     """Rank of the LoRA factors (r)."""
     scale: Positive = 2.0

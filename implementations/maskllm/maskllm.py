@@ -84,7 +84,7 @@ class MaskLLM(WeightMethod):
     reward: NonNegative = 1e-5
     """Weight of the reward for large kept weights in the first step; it falls to 0 (lambda)."""
     skip: Literal["none", "attention", "feed-forward"] = "none"
-    """Part of a block that keeps the prior's masks."""
+    """Part of a decoder layer that keeps the prior's masks."""
 
     @property
     def groups(self) -> NM:

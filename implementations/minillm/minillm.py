@@ -48,7 +48,7 @@ class MiniLLM(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the weights of the decoder blocks' linear layers to remove."""
+    """Share of the weights of the decoder's linear layers to remove."""
     gradient: Literal["estimated", "exact", "none"] = "estimated"
     """Estimate from forward passes; for comparison: exact back-propagation, or no gradient."""
     directions: Count = 32

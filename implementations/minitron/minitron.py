@@ -53,7 +53,7 @@ class Minitron(UnitMethod):
     tiny_settings: ClassVar[dict[str, Any]] = {"shapes": 3, "hidden_multiple": 4}
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     axis: Literal["width", "depth"] = "width"
     """Cut hidden dimensions, query heads and MLP channels, or remove consecutive decoder layers."""
     most: Ratio = 0.4

@@ -64,9 +64,9 @@ class MoDeGPT(UnitMethod):
     )
 
     sparsity: Ratio = 0.3
-    """Share of the weights in the decoder blocks' linear layers to remove (phi)."""
+    """Share of the weights in the decoder's linear layers to remove (phi)."""
     temperature: Positive = 0.15
-    """How evenly the blocks shrink (epsilon): a large value means equal shares for all of them."""
+    """How evenly the decoder layers shrink (epsilon): a large value means equal shares for all."""
     ridge: Positive = 0.01
     """Ridge of the channels' leverage scores, as a fraction of the mean diagonal (lambda)."""
     damping: NonNegative = 0.01

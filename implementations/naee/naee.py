@@ -51,11 +51,11 @@ class NAEE(ExpertMethod):
     capabilities = Capabilities(granularity=("experts",), calibration="forward")
 
     sparsity: Ratio = 0.25
-    """Share of the decoder blocks' weights to remove, as equally many experts of every block."""
+    """Share of the decoder layers' weights to remove, as equally many experts of each."""
     search: Literal["exhaustive", "greedy"] = "exhaustive"
     """Try all sets of experts, or drop the one that costs least and repeat."""
     progressive: bool = False
-    """Compare outputs on the inputs from pruned earlier blocks with those of the dense model."""
+    """Compare outputs on inputs from the pruned earlier layers with those of the dense model."""
     official_norm: bool = False
     """Add up the norms of the errors of micro-batches, instead of one norm over all tokens."""
 

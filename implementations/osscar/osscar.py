@@ -52,7 +52,7 @@ class OSSCAR(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.5
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     channels_at_once: Count = 10
     """Channels removed, and swapped, together; then all costs are computed again."""
     groups_at_once: Count = 2

@@ -38,11 +38,11 @@ class OWL(WeightMethod):
     capabilities = Capabilities(granularity=("unstructured",), calibration="forward", parallel=True)
 
     sparsity: Ratio = 0.7
-    """Share of all blocks' weights to set to zero (s)."""
+    """Share of all decoder layers' weights to set to zero (s)."""
     base: Literal["wanda", "sparsegpt", "magnitude"] = "wanda"
-    """Base method that prunes each block to its share."""
+    """Base method that prunes each decoder layer to its share."""
     outlier: NonNegative = 5.0
-    """Outlier threshold, as a multiple of the mean score of the block (M)."""
+    """Outlier threshold, as a multiple of the mean score of the decoder layer (M)."""
     spread: NonNegative = 0.08
     """Half the difference between the largest and the smallest share (lambda)."""
     block_size: Count = 128

@@ -47,9 +47,9 @@ class PBS2P(WeightMethod):
     )
 
     sparsity: Ratio = 0.5
-    """Mean share of the weights to set to zero; each block has an N of its own."""
+    """Mean share of the weights to set to zero; each decoder layer has an N of its own."""
     pattern: Pattern | None = None
-    """Keep KEEP of every GROUP inputs of a row in every block; replaces `sparsity`."""
+    """Keep KEEP of every GROUP inputs of a row in every decoder layer; replaces `sparsity`."""
     group: Count = 8
     """Without a pattern: group of consecutive inputs of a row, of which N are kept (M)."""
     spread: Whole = 1

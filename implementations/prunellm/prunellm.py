@@ -50,7 +50,7 @@ class PruneLLM(UnitMethod):
     tiny_settings: ClassVar[dict[str, Any]] = {"probes": 2}
 
     sparsity: Ratio = 0.5
-    """Share of the weights of the decoder blocks' linear layers to remove (s)."""
+    """Share of the weights of the decoder's linear layers to remove (s)."""
     entropy: Literal["log", "std"] = "log"
     """Entropy of the last hidden state: sum of log deviations (log) or of deviations (std)."""
     temperature: Positive = 1.0

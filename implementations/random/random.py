@@ -26,7 +26,7 @@ class Random(UnitMethod):
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="none")
 
     sparsity: Ratio = 0.2
-    """Share of the weights of the decoder blocks' linear layers to remove."""
+    """Share of the weights of the decoder's linear layers to remove."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Remove units at random; return the remaining widths."""

@@ -39,13 +39,13 @@ class REAP(ExpertMethod):
     capabilities = Capabilities(granularity=("experts",), calibration="forward")
 
     sparsity: Ratio = 0.25
-    """Share of the decoder blocks' weights to remove, as equally many experts of every block."""
+    """Share of the decoder layers' weights to remove, as equally many experts of each."""
     score: Literal[
         "reap", "frequency", "weighted_frequency", "ean_mean", "ean_sum", "weighted_ean_sum"
     ] = "reap"
     """The score of an expert: that of the paper, or one that its code compares."""
     protect: bool = False
-    """Keep super experts: those of the first blocks with the largest activations of all."""
+    """Keep super experts: those of the first decoder layers with the largest activations of all."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Score all experts on the dense model, then remove; return scores and numbers left."""

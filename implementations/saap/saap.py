@@ -48,13 +48,13 @@ class SAAP(UnitMethod):
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="gradient")
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     fusion: Literal["uncertainty", "vector", "element"] = "uncertainty"
     """Fuse both importances by their noise levels, or use only one of them."""
     fluctuation: Literal["zscore", "batch"] = "zscore"
     """Compare a unit with its module, or with itself over parts of the calibration set."""
     least_channels: Ratio = 0.1
-    """Minimum share of channels that every block keeps. Every block also keeps one KV group."""
+    """Minimum share of channels that every decoder layer keeps; it also keeps one KV group."""
     samples: Count = 10
     """Number of calibration samples to use, from the first (N)."""
 

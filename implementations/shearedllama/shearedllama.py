@@ -70,7 +70,7 @@ class ShearedLlama(UnitMethod):
     tiny_settings: ClassVar[dict[str, Any]] = {"steps": 6, "batch": 2, "interval": 3}
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     depth: Ratio = 1.0
     """Share of the decoder layers to keep, rounded to whole layers."""
     most: Ratio = 0.5

@@ -27,8 +27,8 @@ class ShortGPT(UnitMethod):
     capabilities = Capabilities(granularity=("blocks",), calibration="forward", parallel=True)
 
     sparsity: Ratio = 0.25
-    """Share of the weights in the decoder blocks' linear layers to remove, rounded to whole
-    blocks."""
+    """Share of the weights in the decoder's linear layers to remove, rounded to whole
+    decoder layers."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Remove the blocks of lowest influence; return all influences and the removed blocks."""

@@ -41,11 +41,11 @@ class SLEB(UnitMethod):
     tiny_settings: ClassVar[dict[str, Any]] = {"early": 0, "late": 0, "samples": 2}
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove, met by whole blocks."""
+    """Share of the weights in the decoder's linear layers to remove, as whole decoder layers."""
     early: Whole = 1
-    """Number of blocks at the start that are never removed."""
+    """Number of decoder layers at the start that are never removed."""
     late: Whole = 1
-    """Number of blocks at the end that are never removed."""
+    """Number of decoder layers at the end that are never removed."""
     samples: Count = 5
     """Number of calibration windows on which the loss is measured."""
 

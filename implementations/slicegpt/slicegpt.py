@@ -48,7 +48,7 @@ class SliceGPT(UnitMethod):
     )
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove, net of the added
+    """Share of the weights in the decoder's linear layers to remove, net of the added
     shortcuts."""
     multiple: Count = 8
     """Round the width of the residual stream to a multiple of this number."""

@@ -48,9 +48,9 @@ class SlimGPT(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     first: Ratio = 0.25
-    """Pruning ratio of the first block, as a fraction of the mean (r_0); 1 means uniform ratios."""
+    """Pruning ratio of the first decoder layer over the mean (r_0); 1 means uniform ratios."""
     schedule: Schedule = "halving"
     """Channels per step: a quarter, halved down to 8, or the group sizes of the official code."""
     compensate: bool = True

@@ -48,13 +48,13 @@ class SlimLLM(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     layers: Ratio = 26 / 32
-    """Share of the blocks that are pruned: those that rotate the hidden state least."""
+    """Share of the decoder layers that are pruned: those that rotate the hidden state least."""
     alpha: NonNegative = 10
-    """Strength with which the pruning ratios follow the blocks' cosine similarity (alpha)."""
+    """How strongly the pruning ratios follow the decoder layers' cosine similarity (alpha)."""
     spared: Ratio = 0.01
-    """Share of a block's channels to keep although their scores are the lowest."""
+    """Share of a decoder layer's channels to keep although their scores are the lowest."""
     regress: bool = True
     """Fit each output of `o` and `down` to its dense values, by a scale and an offset."""
 

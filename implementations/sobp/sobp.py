@@ -54,9 +54,9 @@ class SoBP(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     select: bool = True
-    """Stage 1: select units network-wide by gradients. If off, all blocks lose the same share."""
+    """Stage 1: select units network-wide by gradients. If off, all decoder layers lose equally."""
     importance: Literal["first-order", "fisher"] = "fisher"
     """Importance of a unit: mean absolute value or mean square of its mask's gradient."""
     refine: bool = True

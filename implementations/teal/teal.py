@@ -41,7 +41,7 @@ class TEAL(ActivationMethod):
     tiny_settings: ClassVar[dict[str, Any]] = {"step": 1.0, "samples": 1}
 
     allocation: Literal["greedy", "uniform"] = "greedy"
-    """Shares of the layers of a block: found by a greedy search, or all equal."""
+    """Shares of the layers of a decoder layer: found by a greedy search, or all equal."""
     step: Positive = 0.05
     """Share of a square matrix that a step of the search adds, in weights (a)."""
     samples: Count = 2

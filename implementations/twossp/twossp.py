@@ -62,7 +62,7 @@ class TwoSSP(UnitMethod):
     )
 
     sparsity: Ratio = 0.25
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
     alpha: NonNegative = 1.5
     """Exponent parameter of Eq. 5 (alpha). The larger it is, the more attentions are dropped."""
     attentions: int | None = None

@@ -29,7 +29,7 @@ class UnitMagnitude(UnitMethod):
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="none")
 
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Rank all units of the model by weight, remove the lowest, return the remaining widths."""

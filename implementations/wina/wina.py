@@ -55,9 +55,9 @@ class WINA(ActivationMethod):
     score: Literal["weighted", "size"] = "weighted"
     """Score the inputs of k and gate by `|x_j| ||W_:j||`, or all by `|x_j|` (TEAL-transform)."""
     rotate: bool = True
-    """Rotate the model first; this adds two square matrices per block, which all tokens read."""
+    """Rotate the model first; adds two square matrices per decoder layer, which all tokens read."""
     allocation: Literal["greedy", "uniform"] = "greedy"
-    """Shares of the layers of a block: found by TEAL's greedy search, or all equal."""
+    """Shares of the layers of a decoder layer: found by TEAL's greedy search, or all equal."""
     step: Positive = 0.025
     """Share of a square matrix that a step of the search adds, in weights."""
     samples: Count = 2

@@ -141,7 +141,7 @@ def on_accelerator(model: LanguageModel) -> AbstractContextManager[None]:
 
 @contextmanager
 def streamed(model: LanguageModel) -> Iterator[None]:
-    """Move each decoder block to the accelerator for the duration of each of its calls.
+    """Move each decoder layer to the accelerator for the duration of each of its calls.
 
     Slow, because every call moves every block, but only one block at a time needs memory there. All
     other weights stay on the accelerator throughout.

@@ -1,4 +1,4 @@
-"""The experts of a decoder block: which ones the router chooses, and their outputs.
+"""The experts of a decoder layer: which ones the router chooses, and their outputs.
 
 The weights of all routed experts of a block are stored together, in tensors whose first dimension
 is the expert. Experts that see every token (shared experts) are ordinary linear layers.

@@ -142,7 +142,7 @@ def make_headless(attention: Any) -> None:
 
 
 class Rotated:
-    """Mixin for a stock decoder block in which the residual stream changes its basis.
+    """Mixin for a stock decoder layer in which the residual stream changes its basis.
 
     It computes `x <- entry_rotation(x)`, `x <- attn_shortcut(x) + self_attn(norm(x))`,
     `x <- mlp_shortcut(x) + mlp(norm(x))` and `x <- exit_rotation(x)`. Each of the four is a matrix

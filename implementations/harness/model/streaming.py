@@ -58,7 +58,7 @@ FULL_DISK = "Free some space and repeat the command."
 
 
 class StreamedModel(LanguageModel):
-    """A model of which one decoder block at a time is in memory."""
+    """A model of which one decoder layer at a time is in memory."""
 
     def __init__(self, hf: PreTrainedModel, files: Mapping[str, Path], **options: Any) -> None:
         """View a model on the meta device; `files` has the weights file of each tensor.

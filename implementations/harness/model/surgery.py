@@ -165,7 +165,7 @@ def remove_units(model: LanguageModel, removed: Tensor) -> dict[str, list[int]]:
 
 
 def remove_blocks(model: LanguageModel, indices: Units) -> None:
-    """Remove whole decoder blocks by index or boolean mask `[blocks]`.
+    """Remove whole decoder layers by index or boolean mask `[blocks]`.
 
     The remaining blocks are renumbered in the cache and in the configuration, and keep their type
     of attention (sliding window or full). Raises `BadInput` for a block that does not exist and if

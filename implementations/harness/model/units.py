@@ -1,7 +1,7 @@
 """The units that structured methods remove, and their costs in weights.
 
 This module defines which rows and columns of which linear layers belong to a unit. Surgery removes
-them and costs count them. Budgets count the weights of the linear layers inside decoder blocks, and
+them and costs count them. Budgets count the weights of the linear layers inside decoder layers, and
 those of experts and routers.
 
 Removing KV groups and channels makes a layer smaller. Query heads, value dimensions and rotary
@@ -260,7 +260,7 @@ def widths_left(model: LanguageModel) -> dict[str, list[int]]:
 
 
 class Weights(NamedTuple):
-    """Number of weights in the decoder blocks that budgets count: without norms and biases."""
+    """Number of weights in the decoder layers that budgets count: without norms and biases."""
 
     all: int
     nonzero: int

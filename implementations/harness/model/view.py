@@ -1,4 +1,4 @@
-"""A uniform view of the supported model families and of the decoder blocks of a model.
+"""A uniform view of the supported model families and of the decoder layers of a model.
 
 To support another family, add an entry to `FAMILIES`.
 """
@@ -246,7 +246,7 @@ class FeedForward:
 
 @dataclass(frozen=True)
 class Block:
-    """One decoder block: its index, its module and the view of its parts."""
+    """One decoder layer: its index, its module and the view of its parts."""
 
     index: int
     module: nn.Module
@@ -309,7 +309,7 @@ class Block:
 
 
 class LanguageModel:
-    """A causal language model in evaluation mode, viewed as a list of decoder blocks.
+    """A causal language model in evaluation mode, viewed as a list of decoder layers.
 
     `accelerator` is the device that computes. If the model does not fit on it, `device` is another
     one, and one block at a time is moved. Raises `BadInput` for an unsupported family.
@@ -377,12 +377,12 @@ class LanguageModel:
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The module list of the decoder blocks."""
+        """The module list of the decoder layers."""
         return cast(nn.ModuleList, self.hf.base_model.get_submodule(self.family.blocks))
 
     @property
     def blocks(self) -> list[Block]:
-        """The current decoder blocks in order."""
+        """The current decoder layers in order."""
         return [Block(i, module, self.family) for i, module in enumerate(self.layers)]
 
     @property
@@ -407,7 +407,7 @@ class LanguageModel:
         return None
 
     def visit(self) -> Iterator[Block]:
-        """Open and yield the decoder blocks in order, one at a time."""
+        """Open and yield the decoder layers in order, one at a time."""
         for block in self.blocks:
             with self.opened(block):
                 yield block
@@ -419,7 +419,7 @@ class LanguageModel:
                 yield block, role, linear
 
     def outside(self) -> dict[str, Tensor]:
-        """Return the parameters and buffers outside the decoder blocks, by name.
+        """Return the parameters and buffers outside the decoder layers, by name.
 
         Tied tensors are listed under each of their names.
         """

@@ -73,7 +73,7 @@ def backwalk(
     absolutes: bool = False,
     masks: Collection[str] = (),
 ) -> Iterator[BackwalkedBlock]:
-    """Yield the decoder blocks from the last to the first, with gradients of some layers.
+    """Yield the decoder layers from the last to the first, with gradients of some layers.
 
     `gradients` (with `squares` and `absolutes`) and `masks` list roles of linear layers; nothing
     else is computed. All gradients are those of the original model, even if yielded blocks are

@@ -29,7 +29,7 @@ class ExpertMethod(UnitMethod):
     """
 
     sparsity: Ratio = 0.25
-    """Share of the decoder blocks' weights to remove, as equally many experts of every block."""
+    """Share of the decoder layers' weights to remove, as equally many experts of each."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Check also that all blocks with experts have the same number."""

@@ -172,7 +172,7 @@ class Method(BaseModel, ABC):
     external: ClassVar[External | None] = None
     """The origin of a method outside the atlas."""
     sparsity: Ratio = 0.5
-    """Share of the weights in the decoder blocks' linear layers to remove."""
+    """Share of the weights in the decoder's linear layers to remove."""
 
     @field_validator("*", mode="before")
     @classmethod

@@ -29,9 +29,9 @@ class UnitMethod(Method):
     """A method that removes whole units, with a budget in weights of the blocks' linear layers."""
 
     least: ClassVar[int] = 0
-    """Number of units of each kind that remain in every block."""
+    """Number of units of each kind that remain in every decoder layer."""
     sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove, as whole units."""
+    """Share of the weights in the decoder's linear layers to remove, as whole units."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Check also that the layers hold all of their rows and columns."""

@@ -188,7 +188,7 @@ def walk(
     beside: bool = False,
     resumes: bool = True,
 ) -> Iterator[WalkedBlock]:
-    """Yield the decoder blocks in order, each with its inputs from the edited earlier blocks.
+    """Yield the decoder layers in order, each with its inputs from the edited earlier blocks.
 
     With `edits=False` the model must not be edited; observing a block then also advances the
     activations, which takes one pass per block instead of two. With `beside=True` the original

@@ -101,7 +101,7 @@ def test_shares_are_drawn_by_block_and_matrix() -> None:
         drawing = parsed(svg_figures.shares(measured, width))
         rects = drawing.findall("rect")
         assert [rect.attrib["fill-opacity"] for rect in rects] == ["0.28", "0.52", "1.00", "0.04"]
-        assert rects[0].findtext("title") == "block 0, q: 25 %"
+        assert rects[0].findtext("title") == "decoder layer 0, q: 25 %"
 
 
 def test_sensitivity_is_drawn_on_a_log_axis() -> None:
@@ -110,13 +110,13 @@ def test_sensitivity_is_drawn_on_a_log_axis() -> None:
         drawing = parsed(svg_figures.sensitivity(measured, width))
         marks = [path for path in drawing.findall("path") if path.attrib["class"] != "is-rule"]
         titles = [mark.findtext("title") for mark in marks]
-        assert titles[0] == "block 0: 10.00 times dense"
+        assert titles[0] == "decoder layer 0: 10.00 times dense"
         heights = {
             title: float(re.match(r"M\S+ (\S+?)m", mark.attrib["d"])[1])  # type: ignore[index]
             for title, mark in zip(titles, marks, strict=True)
         }
         steps = [
-            heights[f"block {b}: {t} times dense"]
+            heights[f"decoder layer {b}: {t} times dense"]
             for b, t in ((0, "1.00"), (0, "10.00"), (1, "100.0"))
         ]
         assert steps[0] - steps[1] == pytest.approx(steps[1] - steps[2], abs=0.2)

@@ -67,7 +67,7 @@ AXES = (
     Axis(
         name="size",
         label="Size",
-        title="share of the blocks' weights removed",
+        title="share of the decoder's weights removed",
         scale={"type": "linear"},
         # The axis ends at a multiple of 10 %, so that the largest sparsity has a tick.
         domain="[0, max(1, ceil(10 * span[1] - 0.05)) / 10]",

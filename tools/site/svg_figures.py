@@ -128,7 +128,7 @@ def shares(one_ranking: Sequence[Mapping[str, float]], width: Width) -> Markup:
         f'<rect class="is-share" x="{left + block * across:.1f}" y="{top + row * high:.1f}" '
         f'width="{across - 1:.1f}" height="{high - 1:.1f}" '
         f'fill-opacity="{strength(by_role[role]):.2f}">'
-        f"<title>block {block}, {role}: {percent(by_role[role])}</title></rect>"
+        f"<title>decoder layer {block}, {role}: {percent(by_role[role])}</title></rect>"
         for block, by_role in enumerate(one_ranking)
         for row, role in enumerate(roles)
     ]
@@ -164,10 +164,12 @@ def sensitivity(measured: Mapping[str, Any], width: Width) -> Markup:
     for name, ratios in series.items():
         for block, ratio in enumerate(ratios):
             x, y = left + (block + 0.5) * across, at(ratio)
-            parts.append(mark(MARKS[name], x, y, f"block {block}: {number(ratio)} times dense"))
+            parts.append(
+                mark(MARKS[name], x, y, f"decoder layer {block}: {number(ratio)} times dense")
+            )
     parts.append(text(0, width.font, "perplexity, times dense", "start", width))
     parts += _blocks(len(measured["pruned"]), left, across, top + tall + width.font + 6, width)
-    label = "Perplexity, times dense, with one block pruned or left out, by block"
+    label = "Perplexity, times dense, with one decoder layer pruned or left out"
     return svg(width.pixels, top + tall + 2 * width.font + 12, label, "".join(parts))
 
 

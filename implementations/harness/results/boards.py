@@ -120,7 +120,7 @@ class Row:
 
     @property
     def achieved(self) -> float:
-        """Share of the blocks' weights that was removed, mean over the seeds."""
+        """Share of the decoder's weights that was removed, mean over the seeds."""
         return statistics.mean(record.achieved for record in self.records)
 
     @property

@@ -68,7 +68,7 @@ class MaskLLM(WeightMethod):
     learning_rate: Positive = 5e-4
     """Learning rate of the logits in the first step; it decays to a tenth along a cosine."""
     prior: Literal["sparsegpt", "wanda", "magnitude", "none"] = "sparsegpt"
-    """Method whose masks are more likely at the start; not even SparseGPT updates weights."""
+    """Method whose masks are more likely at the start; weights that it updates are not used."""
     strength: NonNegative = 3.0
     """Advantage of the prior's masks at the start, in standard deviations of the logits (alpha)."""
     deviation: Positive = 0.01

@@ -52,7 +52,7 @@ class SlimGPT(UnitMethod):
     first: Ratio = 0.25
     """Pruning ratio of the first decoder layer over the mean (r_0); 1 means uniform ratios."""
     schedule: Schedule = "halving"
-    """Channels per step: a quarter, halved down to 8, or the group sizes of the official code."""
+    """Channels per step: a quarter, halved down to 8, or the group sizes of the authors' code."""
     compensate: bool = True
     """Correct the remaining columns after each removal (Eq. 4)."""
     damping: NonNegative = 0.01

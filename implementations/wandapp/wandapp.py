@@ -73,9 +73,8 @@ class WandaPP(WeightMethod):
         everything = range(len(calibration.ids))
         for block in walk(model, samples, resumes=False):
             layers = block.linears()
-            targets = block_outputs(
-                block
-            )  # of the original block, on the inputs of the pruned model
+            # Outputs of the original block, on the inputs from the pruned model.
+            targets = block_outputs(block)
             weights = {  # fp32, because steps of 1e-6 vanish in bf16
                 role: layer.weight.to(torch.float32, copy=True).requires_grad_()
                 for role, layer in layers.items()

@@ -154,6 +154,11 @@ def test_a_method_stands_with_the_row_closest_to_its_defaults(atlas: Atlas) -> N
     assert answer.row.first == large
     assert answer.budget == "50 of 100 generations, 40 of 50 population"
     assert len(ranking.groups[0][1]) == 3
+    # A number set to 0 turns a part off, although it changes fewer fields.
+    off = searched(1.4, generations=0)
+    ranking = first_ranking(Atlas(atlas.papers, atlas.methods, (off, large)))
+    assert ranking
+    assert [one.row.first for one in ranking.best(Question("20", structured=True))] == [large]
 
 
 def test_a_method_that_trained_on_the_ranking_text_is_listed_without_a_rank(atlas: Atlas) -> None:

@@ -152,7 +152,8 @@ class Ranking:
         """The row that represents each method at each share, by slug and share.
 
         It is the one closest to the defaults: without changed switches if possible, then with the
-        fewest changed fields, then with the largest budget.
+        fewest changed fields, then with the largest budget. A number that is set to 0, such as
+        `steps=0`, turns a part of the method off and counts as a switch.
         """
         found: dict[tuple[str, str], list[Row]] = defaultdict(list)
         for row in self.board.rows:
@@ -239,7 +240,10 @@ class Ranking:
 
     def _distance(self, row: Row) -> tuple[int, int, float, float]:
         settings = row.first
-        switches = sum(not _is_number(row.method, name, self.atlas) for name in settings.changed)
+        switches = sum(
+            settings.configuration[name] == 0 or not _is_number(row.method, name, self.atlas)
+            for name in settings.changed
+        )
         spent = math.prod(part for _, part in _parts(row, self.atlas))
         return switches, len(settings.changed), -spent, self._ratio(row)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from implementations.harness.results.boards import Board, Row, measured_alike
-from implementations.harness.results.ranking import TRAINS
+from implementations.harness.results.ranking import TRAINS, Loss
 from implementations.harness.results.record import Record, TextInfo
 from tools.site.atlas import Atlas
 from tools.site.formatting import number
@@ -109,8 +109,13 @@ class TrainingComparison:
 
     @property
     def better(self) -> bool:
-        """Whether training while pruning gives the lower perplexity."""
-        return self.value < self.other_value
+        """Whether training while pruning gives a clearly lower perplexity."""
+        return Loss(self.value).clearly_below(Loss(self.other_value))
+
+    @property
+    def level(self) -> bool:
+        """Whether the two perplexities count as equal."""
+        return not self.better and not Loss(self.other_value).clearly_below(Loss(self.value))
 
 
 def compare_training(atlas: Atlas) -> list[tuple[Board, list[TrainingComparison]]]:

@@ -199,7 +199,9 @@ def test_the_page_counts_comparisons_on_the_same_text() -> None:
         return " ".join(found.split())
 
     text = section(*made)
-    counted = "Of 2 comparisons on the same text, training while pruning is better in 1 and level in 0."
+    counted = (
+        "Of 2 comparisons on the same text, training while pruning is better in 1 and level in 0."
+    )
     assert counted in text
     assert "are not counted" not in text
     assert text.count(">flap</a>, LoRA on 25,600 tokens of c4<") == 2

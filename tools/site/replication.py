@@ -5,6 +5,7 @@ An order is judged only where the difference exceeds the noise, in the papers an
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -33,6 +34,9 @@ VERDICTS = (
 )
 OUTCOMES = ("holds", "does not hold", "cannot be judged", "not measured")
 """The verdicts; `cannot be judged` stands for every reason why an order cannot be judged."""
+BASE_FIELDS = ("base", "initial")
+"""Parameters of plug-ins that name the method they work on."""
+NO_BASE = "base method not given"
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,32 @@ class Reported:
     paper: str
     """The paper that has the table; empty if it is not in the catalog."""
     claim: Claim
-    lead: float
-    """Relative lead of the first method; negative if it is behind."""
+    values: tuple[float, float]
+    """The values of the two methods."""
     setting: str
-    """What the values depend on, if a method of the pair works on top of other methods."""
+    """What the values depend on; empty if our runs have the same setting."""
+    base: str = ""
+    """The method that a plug-in of the pair works on, if the table names it."""
+
+    @property
+    def lead(self) -> float:
+        """Relative lead of the first method; negative if it is behind."""
+        return _lead(*self.values, explained(self.claim.metric).lower_is_better)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one of our boards says about a pair of methods, both with their defaults."""
+    """What one of our boards says about a pair of methods.
+
+    Both have their defaults, except that a plug-in works on the method that the papers name.
+    """
 
     board: str
+    metric: str
+    values: tuple[float, float]
+    """The means over seeds of the two methods."""
     lead: float
-    """Relative lead of the first method, from the means over seeds."""
+    """Relative lead of the first method, from the mean ratios to dense."""
     seeds: tuple[int, int]
     separated: bool
     """Whether every seed of one is better than every seed of the other."""
@@ -100,7 +117,6 @@ class Comparison:
             return "papers disagree"
         if self.order == "close":
             return "too close in papers"
-        # Our runs use the defaults, and a setting is free text.
         if all(one.setting for one in self.reported if abs(one.lead) > NOISE):
             return "depends on the setting"
         if not self.measured.clear:
@@ -127,8 +143,9 @@ class Comparison:
             self,
             method=self.other,
             other=self.method,
-            reported=tuple(replace(one, lead=-one.lead) for one in self.reported),
-            measured=here and replace(here, lead=-here.lead, seeds=here.seeds[::-1]),
+            reported=tuple(_swapped(one) for one in self.reported),
+            measured=here
+            and replace(here, values=here.values[::-1], lead=-here.lead, seeds=here.seeds[::-1]),
         )
 
     def reported_by(self, paper: str) -> Comparison:
@@ -170,7 +187,7 @@ def all_comparisons(atlas: Atlas) -> list[Comparison]:
     for method, other, report in _reports(atlas):
         key = frozenset((method, other)), claim_removed(report.claim)
         here, _, _ = first.setdefault(key, (method, other, report.claim))
-        one = report if method == here else replace(report, lead=-report.lead)
+        one = report if method == here else _swapped(report)
         if not any(_same_values(one, before) for before in reported[key]):
             reported[key].append(one)
     pairs = (
@@ -178,8 +195,7 @@ def all_comparisons(atlas: Atlas) -> list[Comparison]:
             method,
             other,
             claim_removed(claim),
-            tuple(reported[key]),
-            _measured(method, other, claim, atlas),
+            *_matched(reported[key], (method, other), claim, atlas),
         )
         for key, (method, other, claim) in first.items()
     )
@@ -211,13 +227,17 @@ def _reports(atlas: Atlas) -> Iterator[tuple[str, str, Reported]]:
         for claim in entry.claims or ():
             paper = reporting_paper(slug, claim, atlas)
             values = {slug: claim.value, **(claim.against or {})}
-            lower = explained(claim.metric).lower_is_better
             for method, other in combinations(values, 2):
                 own = slug == method
-                free = not own and not any(_is_plug_in(one, atlas) for one in (method, other))
-                setting = "" if free else claim.setting or ""
-                lead = _lead(values[method], values[other], lower)
-                report = method, other, Reported(slug, paper, claim, lead, setting)
+                plug_in = any(_is_plug_in(one, atlas) for one in (method, other))
+                # The setting of a third paper concerns its own method, unless all are trained.
+                shared = own or plug_in or (claim.setting or "").startswith("after ")
+                setting = (claim.setting or "") if shared else ""
+                base = _named_base(setting, atlas) if plug_in else ""
+                if plug_in and not setting:
+                    setting = NO_BASE
+                both = values[method], values[other]
+                report = method, other, Reported(slug, paper, claim, both, setting, base)
                 if own:
                     yield report
                 else:
@@ -225,8 +245,30 @@ def _reports(atlas: Atlas) -> Iterator[tuple[str, str, Reported]]:
     yield from later
 
 
+def _swapped(report: Reported) -> Reported:
+    return replace(report, values=report.values[::-1])
+
+
 def _is_plug_in(slug: str, atlas: Atlas) -> bool:
     return slug in atlas.papers and atlas.papers[slug].role == "plug-in"
+
+
+def _named_base(setting: str, atlas: Atlas) -> str:
+    """Return the method in a setting such as `with Wanda` or `from a Wanda mask`."""
+    found = re.fullmatch(r"(?:with|from an?|on an?) (.+?)(?: mask)?", setting)
+    name = found[1].casefold() if found else None
+    return next((slug for slug, known in atlas.names.items() if known.casefold() == name), "")
+
+
+def _matched(
+    reports: list[Reported], pair: tuple[str, str], claim: Claim, atlas: Atlas
+) -> tuple[tuple[Reported, ...], Measured | None]:
+    """Return what papers report about a pair, and our measurement on the base that they name."""
+    bases = {one.base for one in reports}
+    base = bases.pop() if len(bases) == 1 else ""
+    if base and (found := _measured(*pair, claim, atlas, base)):
+        return tuple(replace(one, setting="") for one in reports), found
+    return tuple(reports), _measured(*pair, claim, atlas)
 
 
 def _same_values(one: Reported, other: Reported) -> bool:
@@ -235,20 +277,28 @@ def _same_values(one: Reported, other: Reported) -> bool:
     return keys[0] == keys[1]
 
 
-def _measured(slug: str, other: str, claim: Claim, atlas: Atlas) -> Measured | None:
+def _measured(slug: str, other: str, claim: Claim, atlas: Atlas, base: str = "") -> Measured | None:
+    """Compare two methods with their defaults, plug-ins on `base` if it is given."""
     for board in atlas.boards:
-        rows = [next(_rows(board, name, claim), None) for name in (slug, other)]
+        rows = [
+            next(_rows(board, name, claim, base if _is_plug_in(name, atlas) else ""), None)
+            for name in (slug, other)
+        ]
         if rows[0] and rows[1]:
             return _compare(rows[0], rows[1], board)
     return None
 
 
-def _rows(board: Board, slug: str, claim: Claim) -> Iterator[Row]:
+def _rows(board: Board, slug: str, claim: Claim, base: str) -> Iterator[Row]:
     for row in board.rows:
         first = row.first
-        default = first.method == slug and not first.changed
-        same = same_setting(claim, first.pattern, first.asked)
-        if default and same and row.ratio(board.metrics[0]):
+        fits = first.method == slug and same_setting(claim, first.pattern, first.asked)
+        if base:
+            bases = [first.configuration.get(name) for name in BASE_FIELDS]
+            fits = fits and base in bases and set(first.changed) <= set(BASE_FIELDS)
+        else:
+            fits = fits and not first.changed
+        if fits and row.ratio(board.metrics[0]):
             yield row
 
 
@@ -261,11 +311,17 @@ def _compare(one: Row, other: Row, board: Board) -> Measured:
     )
     return Measured(
         board=board.title,
+        metric=name,
+        values=(_mean_value(one, name), _mean_value(other, name)),
         lead=_lead(mean(first), mean(second), lower),
         seeds=(len(first), len(second)),
         separated=max(first) < min(second) or max(second) < min(first),
         collapsed=one.collapsed and other.collapsed,
     )
+
+
+def _mean_value(row: Row, name: str) -> float:
+    return mean(record.values[name] for record in row.records)
 
 
 def _lead(value: float, other: float, lower: bool) -> float:

@@ -195,7 +195,9 @@ class Claim(StrictModel):
         Annotated[str, Form(r"[1-9]\d?:[1-9]\d?", "a pattern", "2:4, which keeps 2 of 4")] | None
     ) = Field(None, description="N:M pattern: keeps N of M.", examples=["2:4"])
     setting: Line | None = Field(
-        None, description="Further conditions of the number.", examples=["after LoRA"]
+        None,
+        description="Further conditions; one that begins with `after` holds for the whole table.",
+        examples=["after LoRA"],
     )
     metric: Annotated[str, Form(METRIC, "a metric", "ppl/wikitext2/2048")] = Field(
         description="Metric with data and protocol: ppl/DATA/LENGTH, acc/TASK, mean/SUITE.",

@@ -13,6 +13,7 @@ from tests.site.conftest import CODELESS, UNWRITTEN
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas, Method, Source
 from tools.site.pages import choose
+from tools.site.paper_facts import words_of
 from tools.site.usage import only_per_input
 
 
@@ -65,6 +66,9 @@ def test_kernels_let_patterns_count_as_speed(atlas: Atlas) -> None:
     assert "wanda" in only
     assert "flap" not in only
     assert ruled_out(atlas, kernels="only")["flap"] == ["supports no N:M pattern"]
+    # The paper of OWL has patterns, our implementation does not.
+    assert "semi-structured" in words_of(atlas.papers["owl"], "granularity")
+    assert ruled_out(atlas, kernels="only")["owl"] == ["supports no N:M pattern"]
 
 
 def test_block_sparse_methods_are_faster_only_with_their_kernels(atlas: Atlas) -> None:
@@ -136,7 +140,8 @@ def test_untested_methods_are_excluded(atlas: Atlas) -> None:
 
 
 def test_an_unsupported_model_is_the_reason(atlas: Atlas) -> None:
-    support = {"families": {"llama": "supported", "opt": "its biases are in the way"}}
+    verdict = "wanda does not support opt: its biases are in the way"  # the error's message
+    support = {"families": {"llama": "supported", "opt": verdict}}
     method = Method("wanda", "", Source("Wanda", "", ()), support, ())
     made = Atlas(atlas.papers, {"wanda": method})
     assert ruled_out(made, family="opt")["wanda"] == [

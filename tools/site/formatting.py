@@ -63,7 +63,7 @@ def seconds(value: float) -> str:
     """Write a duration: `0.4 s`, `12.5 s`, `195 s`, `3.2 h`."""
     if value >= 7200:
         return f"{number(value / 3600, 1)} h"
-    return f"{value:.0f} s" if value >= 100 else f"{value:.1f} s"
+    return f"{value:,.0f} s" if value >= 100 else f"{value:.1f} s"
 
 
 def authors(names: Sequence[str] | None) -> str:

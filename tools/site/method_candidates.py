@@ -17,6 +17,7 @@ from tools.site.usage import only_per_input
 SIZE, SPEED, KERNELS, OWN_KERNELS = "size", "speed", "2:4 kernels", "own kernels"
 PATTERN = "2:4"
 """The pattern that GPUs have kernels for."""
+PATTERNS = "semi-structured"
 CUSTOM_KERNELS = frozenset({"block-sparse", "activation"})
 """Granularities that are faster only with kernels of the method."""
 TYPICAL = 0.2
@@ -41,8 +42,11 @@ class Candidate:
 
     @property
     def granularity(self) -> tuple[str, ...]:
-        """The granularity of pruning."""
-        return words_of(self.paper, "granularity")
+        """The granularity of pruning; patterns only if our implementation, if any, has them."""
+        words = words_of(self.paper, "granularity")
+        if self.method and PATTERNS not in self.method.capabilities.get("granularity", ()):
+            words = tuple(word for word in words if word != PATTERNS)
+        return words
 
     @property
     def gains(self) -> list[str]:
@@ -54,7 +58,7 @@ class Candidate:
         if "structured" in self.granularity:
             result = [SPEED] if self.per_input else [SIZE, SPEED]
             result = [gain for gain in result if self.measured.get(gain, 1) > NOISE]
-        if "semi-structured" in self.granularity:
+        if PATTERNS in self.granularity:
             result.append(KERNELS)
         if not CUSTOM_KERNELS.isdisjoint(self.granularity):
             result.append(OWN_KERNELS)

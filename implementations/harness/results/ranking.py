@@ -39,8 +39,8 @@ PROMPTED = "after a prompt"
 DROPS = "activation sparsity"
 QUANTISES = "quantised"
 CLASSES = {
-    ONE_SHOT: "pruned without training weights or masks",
-    TRAINS: "weights, masks or scores are trained while pruning",
+    ONE_SHOT: "pruned without training the model; a method may train one decoder layer at a time",
+    TRAINS: "weights, masks or scores of the whole model are trained while pruning",
     RECOVERED: "pruned, then trained on more text",
     PROMPTED: "units are selected for each prompt, so all weights stay in memory",
     DROPS: "each token drops activations of its own, so all weights stay in memory",

@@ -246,7 +246,8 @@ def _supported(kind: str, methods: list[Candidate]) -> Iterator[Option]:
             verdict = one.support(kind).get(name, "")
             if not verdict:
                 return f"not tested here with {name}"
-            return "" if verdict == "supported" else f"does not support {name}: {verdict}"
+            # The verdict is the message of an error, which names the method.
+            return "" if verdict == "supported" else verdict.removeprefix(f"{one.slug} ")
 
         yield Option(name, name, reason)
 

@@ -17,7 +17,7 @@ from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site import lineage, usage
 from tools.site.addresses import board_addresses
-from tools.site.answers import Answer, Ranking
+from tools.site.answers import Answer, Question, Ranking
 from tools.site.atlas import Atlas, Method
 from tools.site.claim_status import check_claim
 from tools.site.claim_tables import reporting_paper
@@ -137,10 +137,15 @@ def headline(method: Method, atlas: Atlas) -> dict[str, tuple[Board, str, Answer
     """Return for each of `SHARES` the first board with a result, its page, and that result.
 
     A share that was not measured has None; patterns that the method does not support are left out.
+    A method that was only measured at other shares has these instead.
     """
     rankings = [Ranking(board, atlas) for board in atlas.boards]
     paths = [path for _, path in board_addresses(atlas.boards)]
     shares = [share for share in SHARES if ":" not in share or method.supports(share)]
+    measured = {share for one in rankings for slug, share in one.rows if slug == method.slug}
+    if measured.isdisjoint(shares):
+        others = (Question(share, structured=True) for share in measured)
+        shares = [one.share for one in sorted(others, key=lambda one: one.order)] or shares
     return {
         share: next(
             (

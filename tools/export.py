@@ -39,7 +39,9 @@ def export(
     except CatalogError as error:
         fail(f"{error}\nNothing was written. Fix the entries first.")
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}. Nothing was written. Choose another --out.")
+        fail(
+            f"{error.filename or out}: {error.strerror}. Nothing was written. Choose another --out."
+        )
     typer.echo("\n".join(map(str, written)))
 
 

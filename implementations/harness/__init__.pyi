@@ -86,8 +86,6 @@ from .prune.method import (
     Capabilities as Capabilities,
     Count as Count,
     Method as Method,
-    NonNegative as NonNegative,
-    Positive as Positive,
     Ratio as Ratio,
     Whole as Whole,
 )
@@ -138,6 +136,7 @@ from .prune.weight_method import (
     WeightMethod as WeightMethod,
 )
 from .results.store import methods as methods
+from .results.reading import NonNegative as NonNegative, Positive as Positive
 from .train.gates import (
     gated as gated,
     gated_hidden as gated_hidden,

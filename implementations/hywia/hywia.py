@@ -74,7 +74,8 @@ class HyWIA(UnitMethod):
         roles = model.blocks[0].linears()
         sentences = next(calibration.chunks(self.samples))
         taking_part = self.taking_part(model).tolist()
-        for back in backwalk(model, sentences, gradients=roles, squares=self.order == 2):
+        second = self.order == 2
+        for back in backwalk(model, sentences, gradients=roles, squares=second, edits=False):
             kinds = [kind for kind in self.kinds if len(unit_costs(back, kind))]
             fused = self.scores(back, kinds if taking_part[back.index] else [])
             scores[back.index] = [fused.get(kind, (empty, 0.0))[0].cpu() for kind in self.kinds]

@@ -99,7 +99,7 @@ class KVPruner(UnitMethod):
         """Score the channels of every block, `[4, kv heads, head size]` each."""
         scores: list[Tensor] = []
         if self.score == "taylor":
-            for back in backwalk(model, probes, gradients=("q", "k", "v", "o")):
+            for back in backwalk(model, probes, gradients=("q", "k", "v", "o"), edits=False):
                 scores.insert(0, self.channel_scores(back.attention, back.gradients))
         else:
             for block in model.visit():

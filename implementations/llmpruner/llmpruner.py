@@ -68,7 +68,7 @@ class LLMPruner(UnitMethod):
         second = self.taylor in ("param_second", "param_mix")
         roles = model.blocks[0].linears()
         scores: list[list[Tensor]] = [[] for _ in model.blocks]
-        for back in backwalk(model, sentences, gradients=roles, squares=second):
+        for back in backwalk(model, sentences, gradients=roles, squares=second, edits=False):
             salience = self.salience(back)
             scores[back.index] = [self.score(back, kind, salience).cpu() for kind in self.kinds]
         return self.remove_lowest(model, scores)

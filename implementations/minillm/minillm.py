@@ -74,7 +74,7 @@ class MiniLLM(UnitMethod):
             inputs.append(self.observe(dense))
         scores: list[list[Tensor]] = [[] for _ in inputs]
         if self.gradient == "exact":
-            for back in backwalk(model, calibration, gradients=inputs[0]):
+            for back in backwalk(model, calibration, gradients=inputs[0], edits=False):
                 scores[back.index] = self.score(back, inputs[back.index], back.gradients)
         else:
             for block in model.visit():

@@ -104,7 +104,8 @@ class SAAP(UnitMethod):
     def views(self, model: LanguageModel, tokens: Tokens) -> list[Views]:
         """Return both importances of the units of every module, in the order of `costs`."""
         found: dict[tuple[int, Kind], Views] = {}
-        for block in backwalk(model, tokens, gradients=model.blocks[0].linears(), squares=True):
+        roles = model.blocks[0].linears()
+        for block in backwalk(model, tokens, gradients=roles, squares=True, edits=False):
             first = saliences(block, block.gradients)  # w g
             second = saliences(block, block.gradients, block.squares)  # w g - F w^2 / 2
             for kind in self.kinds:

@@ -117,7 +117,7 @@ class SoBP(UnitMethod):
         samples = len(calibration.ids)
         scores: dict[tuple[int, Kind], Tensor] = {}
         for chunk in calibration.chunks(CHUNK):
-            for block in backwalk(model, chunk, masks=READERS.values()):
+            for block in backwalk(model, chunk, masks=READERS.values(), edits=False):
                 for kind in self.kinds:
                     role = READERS[kind]
                     # dL_n/dm_i, [samples, units]: a unit's mask multiplies all of its columns.

@@ -125,8 +125,14 @@ def test_sensitivity_is_drawn_on_a_log_axis() -> None:
 def test_both_axes_are_named() -> None:
     measured = {"dense": 10.0, "pruned": [10.0, 20.0], "left_out": [100.0, 1000.0]}
     for drawing, names in (
-        (svg_figures.sensitivity(measured, svg_figures.WIDE), {"perplexity, times dense", "block"}),
-        (svg_figures.shares([{"q": 0.25, "up": 0.5}], svg_figures.NARROW), {"matrix", "block"}),
+        (
+            svg_figures.sensitivity(measured, svg_figures.WIDE),
+            {"perplexity, times dense", "decoder layer"},
+        ),
+        (
+            svg_figures.shares([{"q": 0.25, "up": 0.5}], svg_figures.NARROW),
+            {"matrix", "decoder layer"},
+        ),
     ):
         assert names <= {text.text for text in parsed(drawing).findall("text")}
 

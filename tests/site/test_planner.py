@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import median
 
 import pytest
 
 from implementations.harness.results.ranking import CLASSES
+from tests.keyed import changed
 from tools.site import planner
 from tools.site.answers import Answer, Ranking, first_ranking
 from tools.site.atlas import Atlas
@@ -112,6 +114,20 @@ def test_time_is_that_of_the_records_on_their_machine(costs: dict[str, Cost]) ->
         measured = median(record.seconds["prune"] for record in costs[slug].records)
         estimated = pruning(costs[slug], "smol") / planner.RECORDS_RATE
         assert estimated == pytest.approx(measured, rel=1e-3)
+
+
+def test_runs_on_a_gpu_do_not_count(real: Atlas) -> None:
+    method = real.methods["wanda"]
+    hardware = method.records[0].hardware.model_copy(update={"accelerator": "a GPU"})
+    slow = [changed(one, hardware=hardware, seconds={"prune": 1e6}) for one in method.records]
+    both = replace(method, records=(*method.records, *slow))
+    here, elsewhere = planner.cost(method, ()), planner.cost(both, ())
+    assert here
+    assert elsewhere
+    assert (elsewhere.seconds, planner.measured_ratios(elsewhere)) == (
+        here.seconds,
+        planner.measured_ratios(here),
+    )
 
 
 def test_only_passes_over_the_calibration_set_grow_with_it(costs: dict[str, Cost]) -> None:

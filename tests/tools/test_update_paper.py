@@ -132,6 +132,15 @@ def test_changed_title_stays_among_other_titles(entry: Path, others: list[str]) 
     assert draft.data["other_titles"] == ["A Third Title", old]
 
 
+def test_a_repository_that_a_source_names_is_official(entry: Path) -> None:
+    without = re.sub(r"(?m)^code:\n(  .*\n)*", "", PREPRINT)
+    entry.write_text(without, encoding="utf-8")
+    found = read_catalog(entry.parent).entries["sparse"]
+    url = "https://github.com/IST-DASLab/sparsegpt"
+    link = Change(("code", 0, "url"), None, url, "arXiv", safe=True)
+    assert apply_changes(found, [link]).get(("code", 0, "official")) == "true"
+
+
 def test_requires_yes_without_terminal(update: Command, entry: Path) -> None:
     before = entry.read_bytes()
     code, _, err = update("sparse")

@@ -141,11 +141,15 @@ class Draft:
         if not self.has_source:
             yield FIELDS["source"]
 
+    def complete_code(self) -> None:
+        """Mark repositories as official unless the draft says otherwise: their paper names them."""
+        for index in range(len(self.get(("code",)) or ())):
+            self.offer(("code", index, "official"), "true", "")
+
     def complete(self, today: str) -> None:
         """Set the derived fields: status, ownership of the code, dates, provenance."""
         self.offer(("status",), "published" if self.data.get("venue") else "preprint", "")
-        for index in range(len(self.data.get("code", ()))):
-            self.offer(("code", index, "official"), "true", "")
+        self.complete_code()
         self.offer(("added",), today, "")
         self.offer(("sources", "checked"), today, "")
         self.offer(("sources", "read"), "abstract", "")

@@ -27,7 +27,6 @@ def save_answers(draft: Draft, path: Path) -> None:
         for flag, field in FIELDS.items()
         if flag in draft.answered or draft.origin.get(field.loc) == YOU
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, json.dumps(answers, ensure_ascii=False, indent=1) + "\n", force=True)
 
 

@@ -112,6 +112,7 @@ def apply_changes(entry: Entry, accepted: Sequence[Change]) -> Draft:
     paper, draft = entry.paper, Draft(deepcopy(entry.document.data))
     for change in accepted:
         draft.put(change.loc, change.new, change.source)
+    draft.complete_code()
     others = draft.get(("other_titles",)) or []
     if fold(paper.title) not in map(fold, (draft.data["title"], *others)):
         draft.put(("other_titles",), [*others, paper.title], "")

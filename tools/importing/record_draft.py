@@ -55,8 +55,7 @@ def build_draft(record: Record, resolved: Resolved) -> tuple[Draft, list[str]]:
 def _add_code(draft: Draft, record: Record) -> Iterator[str]:
     """Add the repository of the record if no source names one."""
     named = [str(code["url"]) for code in draft.get(("code",)) or ()]
-    for index in range(len(named)):
-        draft.offer(("code", index, "official"), "true", "")
+    draft.complete_code()
     if record.code is None:
         return
     if not named:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from implementations.harness.results.boards import QUANTISED, Board, Row
+from implementations.harness.results.boards import Board, Row
 from implementations.harness.results.metric import subject
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.ranking import (
@@ -210,11 +210,7 @@ class Ranking:
         return sorted(found.items(), key=lambda group: group[0].order)
 
     def _answers(self, rows: list[Row]) -> list[Answer]:
-        losses = {
-            row.first.key: one
-            for row in rows
-            if row.family != QUANTISED and (one := loss(row, self.board))
-        }
+        losses = {row.first.key: one for row in rows if (one := loss(row, self.board))}
         places = ranks(losses)
         answers = [
             Answer(
@@ -284,8 +280,6 @@ def unranked(row: Row, board: Board) -> str:
     """Return why a row that represents its method has no rank."""
     if row.collapsed:
         return "collapsed"
-    if row.family == QUANTISED:
-        return "quantised"
     if falls_short(row):
         return f"achieved only {percent(row.achieved)}"
     if kinds := trained_on(row, board):

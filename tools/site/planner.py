@@ -388,13 +388,7 @@ def cost(method: Method, answers: Iterable[Answer]) -> Cost | None:
     The runs are those with the settings of the method's answers; without answers, its defaults.
     """
     changes = _planned(answers)
-    records = tuple(
-        record
-        for record in method.records
-        if record.protocol.name == MEASURED
-        and record.recovered is None
-        and record.changes == changes
-    )
+    records = tuple(record for record in _measured(method) if record.changes == changes)
     return Cost(method, records) if records and method.source.code else None
 
 
@@ -416,15 +410,22 @@ def measured_ratio(cost: Cost, record: Record) -> float:
         "m": record.protocol.batch_size,
     }
     peak = max(sum(term.value(letters) for term in phase) for phase in cost.phases)
-    return peak / (record.peak.bytes - record.peak.start)
+    return peak / record.peak.above_start
 
 
 def measured_ratios(cost: Cost) -> list[float]:
     """Return the ratios of all records of a method that measured the peak of pruning."""
+    return [measured_ratio(cost, record) for record in _measured(cost.method)]
+
+
+def _measured(method: Method) -> list[Record]:
+    """Return the runs on the CPU under `MEASURED`; time and memory on a GPU differ."""
     return [
-        measured_ratio(cost, record)
-        for record in cost.method.records
-        if record.protocol.name == MEASURED and record.recovered is None
+        record
+        for record in method.records
+        if record.protocol.name == MEASURED
+        and record.recovered is None
+        and record.hardware.accelerator is None
     ]
 
 

@@ -280,6 +280,8 @@ def _same_values(one: Reported, other: Reported) -> bool:
 def _measured(slug: str, other: str, claim: Claim, atlas: Atlas, base: str = "") -> Measured | None:
     """Compare two methods with their defaults, plug-ins on `base` if it is given."""
     for board in atlas.boards:
+        if board.recovery:
+            continue
         rows = [
             next(_rows(board, name, claim, base if _is_plug_in(name, atlas) else ""), None)
             for name in (slug, other)

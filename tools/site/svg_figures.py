@@ -218,7 +218,7 @@ def _blocks(count: int, left: float, across: float, y: float, width: Width) -> l
     ]
     return [
         *numbers,
-        text((left + width.pixels) / 2, y + width.font + 3, "block", "middle", width),
+        text((left + width.pixels) / 2, y + width.font + 3, "decoder layer", "middle", width),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from pathlib import Path
 from typing import Annotated
 
@@ -50,13 +51,13 @@ def new(
     """Create the file of a working method, to start from."""
     path = user_path(f"{name.removesuffix('.py')}.py", "NAME")
     slug_of(str(path))
-    if not path.stem.isidentifier():
+    class_name = "".join(word[:1].upper() + word[1:] for word in path.stem.split("_"))
+    if not path.stem.isidentifier() or keyword.iskeyword(class_name):
         raise BadInput(
             f"NAME must be a valid class name, got {path.stem!r}; use letters, digits and _"
         )
     if path.exists():
         raise BadInput(f"{short_path(path)} exists; choose another name")
-    class_name = "".join(word[:1].upper() + word[1:] for word in path.stem.split("_"))
     write_atomically(path, TEMPLATE.read_text(encoding="utf-8").replace("NAME", class_name))
     terminal.show_paths(method=path)
     file = path if path.is_absolute() else f"./{path}"

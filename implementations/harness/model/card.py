@@ -83,7 +83,7 @@ def _shapes(model: LanguageModel) -> str:
         f"| {_feed_forward(block)} |"
         for block in model.blocks
     ]
-    head = "| block | query heads | key/value heads | MLP channels |\n|---|---|---|---|"
+    head = "| decoder layer | query heads | key/value heads | MLP channels |\n|---|---|---|---|"
     parts = ["## Shapes", "", head, *rows]
     for heading, lines in (
         ("Layers that hold only some of these rows and columns:", _inside(model)),

@@ -282,7 +282,6 @@ def save_streamed(
         twin.save_pretrained(work, state_dict=outside)
         (work / "model.safetensors").rename(work / "outside.safetensors")
         files = dict.fromkeys(_names([work / "outside.safetensors"]), "outside.safetensors")
-        total = sum(tensor.nbytes for tensor in outside.values())
         for block in track(model.blocks, "writing the blocks"):
             name, start = (
                 f"block-{block.index:05d}.safetensors",
@@ -293,10 +292,9 @@ def save_streamed(
                 tensors = model.tensors_of(block.module)
                 state = {f"{start}{key}": tensor.contiguous() for key, tensor in tensors.items()}
                 _write_file(work / name, state, {"format": "pt"})
-            names = _names([work / name])
-            files |= dict.fromkeys(names, name)
-            total += _data_bytes(work / name)
+            files |= dict.fromkeys(_names([work / name]), name)
         used = set(files.values())
+        total = sum(_data_bytes(work / file) for file in used)
         for file in finished_files(work):
             if file.name not in used:
                 file.unlink()

@@ -72,14 +72,16 @@ def backwalk(
     squares: bool = False,
     absolutes: bool = False,
     masks: Collection[str] = (),
+    edits: bool = True,
 ) -> Iterator[BackwalkedBlock]:
     """Yield the decoder layers from the last to the first, with gradients of some layers.
 
     `gradients` (with `squares` and `absolutes`) and `masks` list roles of linear layers; nothing
     else is computed. All gradients are those of the original model, even if yielded blocks are
-    edited. Works inside `torch.no_grad()`; hooks, flags and devices are restored at the end, also
-    after an exception. Raises `BadInput` for a role that a block does not have and for samples of
-    one token, `NumericsError` for a gradient that is not finite.
+    edited; with `edits=False` they must not be, and nothing is moved back from the accelerator or
+    written to disk. Works inside `torch.no_grad()`; hooks, flags and devices are restored at the
+    end, also after an exception. Raises `BadInput` for a role that a block does not have and for
+    samples of one token, `NumericsError` for a gradient that is not finite.
     """
     _check(model, calibration, *gradients, *masks)
     samples, length = calibration.ids.shape
@@ -91,7 +93,8 @@ def backwalk(
         _head_back(model, calibration, boundary)
         for block in track(model.blocks[::-1], "walking back"):
             trim_memory()
-            with model.opened(block), on_device(block.module, model.accelerator):
+            placed = on_device if edits else on_device_read_only
+            with model.opened(block), placed(block.module, model.accelerator):
                 linears = block.linears()
                 inputs, back = entering.pop(), [host.clone() for host in boundary.hidden]
                 of_weights = {

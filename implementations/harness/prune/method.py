@@ -29,6 +29,7 @@ from implementations.harness.data.tokens import Calibration, Tokens, check_vocab
 from implementations.harness.errors import AtlasWarning, BadInput, unknown_name
 from implementations.harness.model.execution import seeded
 from implementations.harness.model.units import (
+    Kind,
     count_weights,
     refuse_emptied,
     rotated,
@@ -42,29 +43,14 @@ from implementations.harness.model.view import (
     require_whole_model,
 )
 from implementations.harness.results.protocol import Course
-from implementations.harness.results.reading import validation_problems
+from implementations.harness.results.reading import Share, validation_problems
 from implementations.harness.results.record import External
 
-Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Ratio = Share
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Whole = Annotated[int, Field(ge=0, lt=2**31)]
 
-Granularity = Literal[
-    "unstructured",
-    "semi-structured",
-    "hidden",
-    "kv-groups",
-    "query-heads",
-    "value-dims",
-    "rotary-pairs",
-    "channels",
-    "experts",
-    "sublayers",
-    "blocks",
-    "activations",
-]
+Granularity = Kind | Literal["unstructured", "semi-structured", "hidden", "activations"]
 Place = Literal["linears", "norms", "embedding", "head"]
 
 

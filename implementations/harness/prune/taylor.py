@@ -27,10 +27,12 @@ def gradient_norms(
 
     For each weight, `l1` is the sum of the absolute gradients of all samples, `l2` the root of the
     sum of their squares, so opposite gradients do not cancel. The norms are `[out, in]` by role,
-    fp32 or wider, and stay those of the original model if blocks are edited.
+    fp32 or wider. The blocks must not be edited.
     """
     samples, roles, first = len(calibration.ids), model.blocks[0].linears(), norm == "l1"
-    for block in backwalk(model, calibration, gradients=roles, absolutes=first, squares=not first):
+    for block in backwalk(
+        model, calibration, gradients=roles, absolutes=first, squares=not first, edits=False
+    ):
         means = block.absolutes if first else block.squares
         totals = {role: samples * mean for role, mean in means.items()}
         yield block, totals if first else {role: total.sqrt() for role, total in totals.items()}

@@ -38,7 +38,7 @@ def draw(comparisons: Sequence[ComparisonTable]) -> Figure:
         axes.axvline(1, color="#888888", linewidth=1, linestyle="--")
         axes.set_yticks(places, [_label(line) for line, _ in known])
         axes.invert_yaxis()
-        axes.margins(y=0.5 / max(len(known), 1))
+        axes.margins(y=0.5 / len(known))
         axes.grid(axis="x", color="#dddddd")
         if max(means) > LONG * min(means):
             axes.set_xscale("log")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from implementations.harness import get_method, load_model, methods, perplexity, walk
+from implementations.harness import backwalk, get_method, load_model, methods, perplexity, walk
 from implementations.harness.contract.helpers import (
     calibration_for,
     difference,
@@ -282,6 +282,16 @@ def test_sharded_weights_are_read(folder):
     whole = load_model(folder / "dense", tokenizer=False)
     (folder / "dense" / "model.safetensors").unlink()
     assert same(fingerprint(opened(folder)), fingerprint(whole))
+
+
+@pytest.mark.gpu
+def test_gradients_on_the_accelerator_write_no_block(folder):
+    model = opened(folder, accelerator=torch.accelerator.current_accelerator())
+    work = work_folder(folder / "pruned")
+    with model.writing(work):
+        for block in backwalk(model, random_tokens(2), gradients=("q",), edits=False):
+            assert block.gradients["q"].abs().sum() > 0
+    assert not streaming.finished_files(work)
 
 
 @pytest.mark.gpu

@@ -160,6 +160,13 @@ def test_a_row_that_removed_clearly_less_than_requested_has_no_rank(achieved: fl
     assert (loss(board.rows[0], board) is not None) == ranked
 
 
+def test_quantised_results_are_ranked_among_each_other():
+    plain = sample("flap", 0.5, 1.5)
+    bits = plain.footprint.model_copy(update={"bits": 1.5})
+    board = board_of(changed(plain, footprint=bits))
+    assert loss(board.rows[0], board) is not None
+
+
 def test_classes():
     plain = sample("flap", 0.2, 1.5, granularity=HEADS)
     trained = changed(plain, course=COURSE)

@@ -12,12 +12,13 @@ class WriteError(Exception):
 
 
 def write_file(path: Path, text: str, *, force: bool = False) -> None:
-    """Write a text file; `force` replaces an existing one.
+    """Write a text file, and its folder if it is missing; `force` replaces an existing file.
 
     Raises:
         WriteError: the file exists already, or the disk does not accept it.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path, replace=force) as file:
             file.write(text.encode())
     except FileExistsError:

@@ -20,7 +20,10 @@ from implementations.harness.measure.perplexity import (
     perplexity as perplexity,
 )
 from implementations.harness.measure.speed import speed as speed
-from implementations.harness.measure.zero_shot import zero_shot as zero_shot
+from implementations.harness.measure.zero_shot import (
+    load_tasks as load_tasks,
+    zero_shot as zero_shot,
+)
 from implementations.harness.model.saving import save_model as save_model
 from implementations.harness.prune.method import Outcome as Outcome
 from implementations.harness.results.protocol import (

@@ -43,7 +43,7 @@ class GBLMPruner(WeightMethod):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         """Compute all gradients of the dense model, then prune the blocks in order."""
-        gradients = norms_on_host(gradient_norms(model, calibration, self.norm))
+        gradients = norms_on_host(gradient_norms(model, calibration, self.norm, edits=False))
         samples = len(calibration.ids)
         for block in walk(model, calibration):
             seen = block.observe(ColumnNorm)  # layers still dense, earlier blocks pruned

@@ -81,7 +81,14 @@ class DensePredictions:
             output = MoeModelOutputWithPast(last_hidden_state=hidden)  # right for all families
             return head(model, ids, output, slice(0, ids.shape[1]))
 
-    def compare(self, model: LanguageModel, tokens: Tokens, *, prompt: int = 0) -> Quality:
+    def compare(
+        self,
+        model: LanguageModel,
+        tokens: Tokens,
+        *,
+        prompt: int = 0,
+        batch_size: int | None = None,
+    ) -> Quality:
         """Measure perplexity, divergence and agreement of a pruned `model` in one pass.
 
         `tokens` must be one of the texts. With a `prompt`, only the predictions after that many
@@ -89,7 +96,7 @@ class DensePredictions:
         """
         states = self.states[tokens.sha256]
         nats, divergence, same = (torch.zeros((), dtype=torch.float64) for _ in range(3))
-        for piece, following in predictions(model, tokens, prompt):
+        for piece, following in predictions(model, tokens, batch_size, prompt):
             values, windows, positions = piece
             ids = tokens.ids[windows, positions]
             expected = self.logits(model, ids, states[windows, positions])

@@ -43,7 +43,7 @@ class Perplexity:
     """Tokens per window."""
 
 
-def perplexity(model: LanguageModel, tokens: Tokens) -> Perplexity:
+def perplexity(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) -> Perplexity:
     """Measure the perplexity of `model` on the windows `tokens`.
 
     A window of `length` tokens has `length - 1` predictions: all but its first token.
@@ -58,10 +58,12 @@ def perplexity(model: LanguageModel, tokens: Tokens) -> Perplexity:
             f"{model.active_method} acts after a prompt, but whole windows have none; use "
             "split_perplexity(model, tokens, prompt)"
         )
-    return _measured(model, tokens, 0)
+    return _measured(model, tokens, batch_size, 0)
 
 
-def split_perplexity(model: LanguageModel, tokens: Tokens, prompt: int) -> Perplexity:
+def split_perplexity(
+    model: LanguageModel, tokens: Tokens, prompt: int, batch_size: int | None = None
+) -> Perplexity:
     """Measure the perplexity of the text after the first `prompt` tokens of each window.
 
     Only predictions made at positions after the prompt count, so that a window has `length - 1 -
@@ -73,13 +75,15 @@ def split_perplexity(model: LanguageModel, tokens: Tokens, prompt: int) -> Perpl
             f"prompt must be between 1 and {length - 2} tokens for windows of {length}, got "
             f"{prompt}"
         )
-    return _measured(model, tokens, prompt)
+    return _measured(model, tokens, batch_size, prompt)
 
 
-def _measured(model: LanguageModel, tokens: Tokens, first: int) -> Perplexity:
+def _measured(
+    model: LanguageModel, tokens: Tokens, batch_size: int | None, first: int
+) -> Perplexity:
     """Measure the predictions made at positions from `first` on."""
     nats = torch.zeros((), dtype=torch.float64)
-    for piece in predictions(model, tokens, first):
+    for piece in predictions(model, tokens, batch_size, first):
         losses = token_losses(piece.logits.values, piece.following).cpu()
         check_finite(losses, tokens.source, piece.logits)
         nats += losses.sum()
@@ -94,12 +98,14 @@ class Prediction(NamedTuple):
     following: Tensor
 
 
-def predictions(model: LanguageModel, tokens: Tokens, first: int) -> Iterator[Prediction]:
+def predictions(
+    model: LanguageModel, tokens: Tokens, batch_size: int | None, first: int
+) -> Iterator[Prediction]:
     """Yield the predictions at positions from `first` on; the last position predicts nothing."""
     length = tokens.ids.shape[1]
     if length < 2:
         raise BadInput(f"perplexity needs windows of at least 2 tokens, got {length}")
-    for values, windows, positions in logits(model, tokens):
+    for values, windows, positions in logits(model, tokens, batch_size):
         start, stop = max(positions.start, first), min(positions.stop, length - 1)
         if start < stop:
             within = slice(start - positions.start, stop - positions.start)
@@ -165,27 +171,33 @@ class Logits(NamedTuple):
     positions: slice
 
 
-def logits(model: LanguageModel, tokens: Tokens) -> Iterator[Logits]:
+def logits(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) -> Iterator[Logits]:
     """Yield the logits of all `tokens`, micro-batch by micro-batch, each from left to right.
 
     Each piece is on the accelerator in the model's dtype and has at most `PIECE` logits, or one
     position. Drop it before requesting the next to keep only one in memory.
 
     Raises:
-        BadInput: ids beyond the vocabulary.
+        BadInput: ids beyond the vocabulary, or a batch size below 1.
         NumericsError: the output of a block contains NaN or infinity.
     """
-    return chain.from_iterable(pieces(model, *output) for output in outputs(model, tokens))
+    decoded = outputs(model, tokens, batch_size)
+    return chain.from_iterable(pieces(model, *output) for output in decoded)
 
 
-def outputs(model: LanguageModel, tokens: Tokens) -> Iterator[Output]:
+def outputs(
+    model: LanguageModel, tokens: Tokens, batch_size: int | None = None
+) -> Iterator[Output]:
     """Yield the final hidden states of all `tokens`, micro-batch by micro-batch.
 
     Raises as `logits`.
     """
     check_vocabulary(tokens, model.vocabulary_size)
+    size = tokens.batch_size if batch_size is None else batch_size
+    if size < 1:
+        raise BadInput(f"batch_size must be at least 1, got {size}")
     run = at_once if model.whole else block_by_block
-    return run(model, tokens)
+    return run(model, tokens, size)
 
 
 class Output(NamedTuple):
@@ -197,28 +209,30 @@ class Output(NamedTuple):
     start: int
 
 
-def at_once(model: LanguageModel, tokens: Tokens) -> Iterator[Output]:
+def at_once(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Output]:
     """Run the decoder on the device of the weights."""
     with preserved(model):
         model.hf.eval()
-        for start, batch in _batches(tokens):
+        for start, batch in _batches(tokens, batch_size):
             ids = batch.to(model.device)
             yield Output(ids, _decoder(model, ids), start)
 
 
-def block_by_block(model: LanguageModel, tokens: Tokens) -> Iterator[Output]:
+def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Output]:
     """Run the decoder with one block at a time on the accelerator, moved once each.
 
     The activations of all `tokens` stay on the host between two blocks.
     """
     with preserved(model):
         model.hf.eval()
-        boundary = Boundary(model, tokens.batches())
+        boundary = Boundary(model, tokens.batches(batch_size))
         for block in track(model.blocks, f"reading {tokens.source} block by block"):
             boundary.pass_through(model, block)
         with on_device_read_only(model.hf, model.accelerator, without=model.layers):
             # Outputs of the last block, [batch, length, hidden] each.
-            for (start, batch), host in zip(_batches(tokens), boundary.hidden, strict=True):
+            for (start, batch), host in zip(
+                _batches(tokens, batch_size), boundary.hidden, strict=True
+            ):
                 ids, hidden = batch.to(model.accelerator), host.to(model.accelerator)
                 with fixed_output(hidden, *model.layers):
                     output = _decoder(model, ids)
@@ -252,8 +266,8 @@ def head(model: LanguageModel, ids: Tensor, output: Any, positions: slice) -> Te
     return logits
 
 
-def _batches(tokens: Tokens) -> Iterator[tuple[int, Tensor]]:
+def _batches(tokens: Tokens, batch_size: int) -> Iterator[tuple[int, Tensor]]:
     """Yield each micro-batch with the index of its first window."""
-    total = ceil(len(tokens.ids) / tokens.batch_size)
-    batches = track(tokens.batches(), f"reading {tokens.source}", total)
-    return ((tokens.batch_size * number, ids) for number, ids in enumerate(batches))
+    total = ceil(len(tokens.ids) / batch_size)
+    batches = track(tokens.batches(batch_size), f"reading {tokens.source}", total)
+    return ((batch_size * number, ids) for number, ids in enumerate(batches))

@@ -21,17 +21,18 @@ from implementations.harness.prune.backwalk import backwalk
 
 
 def gradient_norms(
-    model: LanguageModel, calibration: Tokens, norm: Literal["l1", "l2"]
+    model: LanguageModel, calibration: Tokens, norm: Literal["l1", "l2"], *, edits: bool = True
 ) -> Iterator[tuple[Block, dict[str, Tensor]]]:
     """Yield the blocks from the last to the first, with norms of gradients over the samples.
 
     For each weight, `l1` is the sum of the absolute gradients of all samples, `l2` the root of the
     sum of their squares, so opposite gradients do not cancel. The norms are `[out, in]` by role,
-    fp32 or wider. The blocks must not be edited.
+    fp32 or wider, and stay those of the original model if blocks are edited; with `edits=False`
+    they must not be.
     """
     samples, roles, first = len(calibration.ids), model.blocks[0].linears(), norm == "l1"
     for block in backwalk(
-        model, calibration, gradients=roles, absolutes=first, squares=not first, edits=False
+        model, calibration, gradients=roles, absolutes=first, squares=not first, edits=edits
     ):
         means = block.absolutes if first else block.squares
         totals = {role: samples * mean for role, mean in means.items()}

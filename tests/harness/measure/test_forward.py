@@ -1,5 +1,4 @@
 import weakref
-from dataclasses import replace
 
 import pytest
 import torch
@@ -44,9 +43,9 @@ def shrink(block):
         keep_channels(block.feed_forward, range(5))
 
 
-def logits_by(run, model, tokens):
+def logits_by(run, model, tokens, batch_size):
     """Yield logits like `logits`, by one of the two ways to run the decoder."""
-    for output in run(model, tokens):
+    for output in run(model, tokens, batch_size):
         yield from pieces(model, *output)
 
 
@@ -79,34 +78,33 @@ def test_logits_come_in_pieces_from_left_to_right(model, tokens, monkeypatch):
 
 
 def test_block_by_block_gives_the_same_bits(model, tokens):
-    expected = logits_by(at_once, model, tokens)
-    for whole, walked in zip(expected, logits_by(block_by_block, model, tokens), strict=True):
+    expected = logits_by(at_once, model, tokens, 2)
+    for whole, walked in zip(expected, logits_by(block_by_block, model, tokens, 2), strict=True):
         assert torch.equal(whole.values, walked.values)
 
 
 def test_block_by_block_on_blocks_of_different_shapes(model, tokens):
     keep_kv_groups(model.blocks[0].attention, [])
     shrink(model.blocks[1])
-    tokens = replace(tokens, batch_size=5)
-    expected = whole(logits_by(at_once, model, tokens))
-    assert torch.equal(whole(logits_by(block_by_block, model, tokens)), expected)
+    expected = whole(logits_by(at_once, model, tokens, 5))
+    assert torch.equal(whole(logits_by(block_by_block, model, tokens, 5)), expected)
 
 
 def test_block_by_block_with_projected_embeddings():
     config = tiny_config("opt")
     config.word_embed_proj_dim = 16  # narrower than the blocks, as in OPT-350M
     model = LanguageModel(AutoModelForCausalLM.from_config(config))
-    tokens = random_tokens(samples=3, batch_size=3)
+    tokens = random_tokens(samples=3)
     assert model.hf.base_model.decoder.project_out is not None
-    expected = whole(logits_by(at_once, model, tokens))
-    assert torch.equal(whole(logits_by(block_by_block, model, tokens)), expected)
+    expected = whole(logits_by(at_once, model, tokens, 3))
+    assert torch.equal(whole(logits_by(block_by_block, model, tokens, 3)), expected)
 
 
 def test_block_by_block_with_soft_capped_logits(tokens):
     model = tiny_model("gemma3", final_logit_softcapping=1.0)
-    walked = whole(logits_by(block_by_block, model, replace(tokens, batch_size=5)))
+    walked = whole(logits_by(block_by_block, model, tokens, 5))
     assert walked.abs().max() <= 1
-    assert torch.equal(walked, whole(logits_by(at_once, model, replace(tokens, batch_size=5))))
+    assert torch.equal(walked, whole(logits_by(at_once, model, tokens, 5)))
 
 
 def test_streamed_model_gives_the_same_bits(model, tokens):
@@ -152,7 +150,7 @@ def test_everything_is_restored_after_an_exception(run, tokens):
     addresses = [p.data_ptr() for p in model.hf.parameters()]
 
     def consume():
-        for _ in run(model, tokens):
+        for _ in run(model, tokens, 2):
             raise RuntimeError("on purpose")
 
     with pytest.raises(RuntimeError, match="on purpose"):
@@ -166,9 +164,9 @@ def test_everything_is_restored_after_an_exception(run, tokens):
 @pytest.mark.parametrize("run", [at_once, block_by_block])
 def test_dropout_is_off_even_in_training_mode(run, tokens):
     model = tiny_model("opt")  # drops a tenth in training
-    expected = whole(logits_by(run, model, tokens))
+    expected = whole(logits_by(run, model, tokens, 2))
     model.hf.train()
-    assert torch.equal(whole(logits_by(run, model, tokens)), expected)
+    assert torch.equal(whole(logits_by(run, model, tokens, 2)), expected)
 
 
 @pytest.mark.parametrize("run", [at_once, block_by_block])
@@ -186,7 +184,7 @@ def test_one_piece_of_logits_at_a_time(run, tokens, monkeypatch):
         return out
 
     with replaced_forward(head, spy):
-        for piece in logits_by(run, model, tokens):
+        for piece in logits_by(run, model, tokens, 2):
             del piece
     assert len(made) == 5  # two of ten positions each for two windows, one of twenty for one
 
@@ -197,12 +195,17 @@ def test_refuses_ids_beyond_the_vocabulary():
         logits(model, Tokens.from_ids(torch.tensor([[1, 96]])))
 
 
+def test_refuses_batch_size_below_one(tokens):
+    with pytest.raises(BadInput, match="at least 1"):
+        logits(tiny_model(), tokens, 0)
+
+
 def test_nan_error_names_the_block(tokens):
     model = tiny_model()
     with torch.no_grad():
         model.blocks[1].feed_forward.down.weight[0, 0] = float("nan")
     with pytest.raises(NumericsError, match="block 1"):
-        list(block_by_block(model, tokens))
+        list(block_by_block(model, tokens, 2))
 
 
 @pytest.mark.gpu

@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -59,7 +58,7 @@ def test_two_token_model_equals_the_value_computed_by_hand():
 @pytest.mark.parametrize("family", NAMES)
 def test_batch_size_does_not_change_the_perplexity(family):
     model, tokens = tiny_model(family), random_tokens(samples=7, length=24)
-    values = [perplexity(model, replace(tokens, batch_size=n)).value for n in (1, 2, 3, 7, 8)]
+    values = [perplexity(model, tokens, batch_size).value for batch_size in (1, 2, 3, 7, 8, None)]
     assert values == pytest.approx([values[0]] * len(values), rel=1e-6)
 
 
@@ -72,8 +71,8 @@ def test_chunk_size_does_not_change_the_perplexity(monkeypatch, chunk):
 
 
 def test_mean_is_over_predictions_not_windows():
-    model, tokens = tiny_model("qwen3"), random_tokens(samples=4, length=16, batch_size=3)
-    result = perplexity(model, tokens)
+    model, tokens = tiny_model("qwen3"), random_tokens(samples=4, length=16)
+    result = perplexity(model, tokens, batch_size=3)
     assert result.nats == pytest.approx(sum(by_hand(model, w, 1) for w in tokens.ids), rel=1e-6)
     assert result.value == pytest.approx(math.exp(result.nats / (4 * 15)), rel=1e-12)
 
@@ -93,7 +92,7 @@ def test_error_names_window_and_position_of_nan_and_infinity(bad):
         replaced_forward(head, lambda _: scripted.pop(0)),
         pytest.raises(NumericsError, match=r"window 1 of ids, position 1: .*NaN or infinity"),
     ):
-        perplexity(model, replace(tokens, batch_size=1))
+        perplexity(model, tokens, batch_size=1)
 
 
 def test_logit_of_minus_infinity_is_allowed_for_other_tokens():
@@ -116,7 +115,7 @@ def test_refuses_perplexity_that_overflows():
 def test_bfloat16_logits_are_summed_in_float64():
     model, tokens = tiny_model(dtype=torch.bfloat16), random_tokens()
     nats = sum(by_hand(model, window, 1) for window in tokens.ids)
-    assert perplexity(model, replace(tokens, batch_size=1)).nats == pytest.approx(nats, rel=1e-12)
+    assert perplexity(model, tokens, batch_size=1).nats == pytest.approx(nats, rel=1e-12)
 
 
 def wikipedia(model, count):
@@ -138,8 +137,8 @@ def test_two_windows_of_wikipedia(smollm2):
 @pytest.mark.parametrize("piece", [100, 2**22])  # one position at a time, or all
 def test_split_perplexity_only_counts_predictions_after_the_prompt(monkeypatch, prompt, piece):
     monkeypatch.setattr("implementations.harness.measure.perplexity.PIECE", piece)
-    model, tokens = tiny_model(), random_tokens(3, 20, batch_size=2)
-    result = split_perplexity(model, tokens, prompt)
+    model, tokens = tiny_model(), random_tokens(3, 20)
+    result = split_perplexity(model, tokens, prompt, batch_size=2)
     expected = sum(by_hand(model, window, prompt + 1) for window in tokens.ids)
     assert result.nats == pytest.approx(expected, rel=1e-6)
     assert result.predictions == 3 * (19 - prompt)

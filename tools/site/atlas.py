@@ -22,12 +22,12 @@ from implementations.harness.results.store import load_records, methods, publish
 from implementations.harness.results.table import Filter
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
+from tools.repository import REPOSITORY
 from tools.site.code import Doc, fields, load
 from tools.site.paper_names import short_names
 from tools.site.quotes import Quote, quotes
 from tools.site.readme import MAX_BYTES
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SUPPORT_FIELDS = ("families", "attention", "patterns")
 SUPPORT = TypeAdapter(dict[str, dict[str, str]])
 

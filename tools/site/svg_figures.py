@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from implementations.harness.results.reading import read_json
-from tools.site.atlas import REPOSITORY
+from tools.repository import REPOSITORY
 from tools.site.code import HARNESS
 from tools.site.formatting import number, percent
 

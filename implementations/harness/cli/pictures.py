@@ -25,7 +25,7 @@ from implementations.harness.data.samples import Sampler
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput
 from implementations.harness.measure.perplexity import perplexity
-from implementations.harness.model.execution import replaced_forward
+from implementations.harness.model.execution import bypass, replaced_forward
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
@@ -241,7 +241,7 @@ def skip_each_block(model: LanguageModel, text: Tokens) -> list[float]:
     """Return, for each block, the perplexity of `model` without it."""
     values = []
     for block in track(model.blocks, "skipping one block"):
-        with replaced_forward(block.module, lambda hidden, *_, **__: hidden):
+        with replaced_forward(block.module, bypass):
             values.append(perplexity(model, text).value)
     return values
 

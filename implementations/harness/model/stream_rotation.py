@@ -64,7 +64,6 @@ def halves(block: Block) -> tuple[Half, Half]:
         raise BadInput(f"the residual stream of {family} cannot be rotated: {ONE_BASIS[family]}")
     attention, feed_forward = block.attention, block.feed_forward
     first, second = (block.module.get_submodule(path) for path in block.family.norms[:2])
-    inner = tuple(linear for linear in (feed_forward.gate, feed_forward.up) if linear is not None)
     return (
         Half(
             block.module,
@@ -73,7 +72,7 @@ def halves(block: Block) -> tuple[Half, Half]:
             attention.o,
             "attn_shortcut",
         ),
-        Half(block.module, second, inner, feed_forward.down, "mlp_shortcut"),
+        Half(block.module, second, tuple(feed_forward.inner), feed_forward.down, "mlp_shortcut"),
     )
 
 

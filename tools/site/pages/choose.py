@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlencode
 
+from implementations.harness.results.ranking import TIE
 from implementations.harness.results.record import NO_SPEED_UP
 from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 from tools.site import planner
@@ -120,6 +121,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         board=ranking.board if ranking else None,
         code_of=code,
         rules=rules(asked, methods),
+        noise=TIE,
         **section,
     )
     yield FRONT.path, text

@@ -72,7 +72,7 @@ class AdaptPruner(UnitMethod):
     steps: Count = 50
     """Steps in which the mean sparsity would reach 1 (T); pruning stops at the target."""
     amplitude: NonNegative = 0.02
-    """Largest extra sparsity of the least important decoder layer in a step, times the mean (A)."""
+    """Largest sparsity by which a layer's increase in a step differs from the mean increase (A)."""
     samples: Count = 512
     """Calibration samples drawn for each step; all of them if there are fewer."""
     stages: Whole = 5

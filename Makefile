@@ -30,7 +30,7 @@ export NO_MKDOCS_2_WARNING := 1
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.demo ## Prune a real model with five methods, compare them, build a small site (under 10 minutes)
+demo: $(VENV)/.demo ## Prune a real model with five methods, compare them, build the site (under 10 minutes)
 	$(BIN)/python -m tools.demo
 
 test: SELECT ?= not (full or browser or slow or fuzz)

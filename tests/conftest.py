@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,13 +69,22 @@ LONGEST = (
     "tests/test_gpu_command.py",
     "tests/site/test_use_commands.py",
 )
-"""Files of tests that take minutes; they start first, so that no worker waits for them."""
+"""Files of tests that take minutes; they start early, so that no worker waits for them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Move the longest tests to the front."""
-    places = {file: place for place, file in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+    """Give every worker some of the longest tests near the start of its part of the list."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    files = [item.nodeid.partition("::")[0] for item in items]
+    longest = [
+        item for one in LONGEST for item, file in zip(items, files, strict=True) if file == one
+    ]
+    others = [item for item, file in zip(items, files, strict=True) if file not in LONGEST]
+    items.clear()
+    for worker in range(workers):
+        start, stop = (len(others) * end // workers for end in (worker, worker + 1))
+        # A few others first, because the parts that workers get may be shifted by some tests.
+        items += others[start : start + 9] + longest[worker::workers] + others[start + 9 : stop]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -171,3 +181,17 @@ def atlas(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Finished
 def made_up() -> Callable[..., object]:
     """Create a valid record with invented numbers and the given changes."""
     return invented
+
+
+@pytest.fixture(scope="session")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first two blocks of the embedded model, which run in seconds instead of minutes."""
+    from transformers import AutoModelForCausalLM
+
+    from implementations.harness.download.embedded import embedded_model
+
+    whole, folder = embedded_model(), tmp_path_factory.mktemp("cut")
+    AutoModelForCausalLM.from_pretrained(whole, num_hidden_layers=2).save_pretrained(folder)
+    for file in whole.glob("*token*"):
+        shutil.copy(file, folder)
+    return folder

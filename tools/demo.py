@@ -1,4 +1,4 @@
-"""The demo: prune a real model with five methods, compare the results, build the small site.
+"""The demo: prune a real model with five methods, compare the results, build the site.
 
 `make demo` runs it. It prints each command before running it, so that you can repeat it.
 """
@@ -28,7 +28,7 @@ def main() -> None:
     call("python", "-m", "mkdocs", "build", "--strict", "--quiet", NO_MKDOCS_2_WARNING="1")
     console.print("\nThe site is built. Open it in a browser:")
     console.print(str(REPOSITORY / "site" / "index.html"), soft_wrap=True, highlight=False)
-    console.print("To use the search, filters and charts, run: make serve")
+    console.print(f"To use the search, filters and charts, run: ATLAS_RUNS={RUNS} make serve")
 
 
 def call(program: str, *arguments: str, **environment: str) -> None:

@@ -53,7 +53,7 @@ DECAY_SHARE = 0.1  # share of all updates, at the end, in which the learning rat
 
 
 class AdaptPruner(UnitMethod):
-    """Prune KV groups and MLP channels in small steps, most where a block changes its input least.
+    """Prune KV groups and MLP channels in small steps, most in layers that change the input least.
 
     Source: Pan et al., arXiv:2502.03460, with steps and schedule as in its code.
     """

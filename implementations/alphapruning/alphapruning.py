@@ -38,7 +38,7 @@ AROUND_PEAK = (0.95, 1.5)  # candidates for the cut, as multiples of the peak
 
 
 class AlphaPruning(WeightMethod):
-    """Set the sparsity of each block by its spectra; prune by Wanda, SparseGPT or magnitude.
+    """Set the sparsity of decoder layers by their spectra; prune by Wanda, SparseGPT or magnitude.
 
     Source: Lu et al., arXiv:2410.10912.
     """

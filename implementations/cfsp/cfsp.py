@@ -35,7 +35,7 @@ WIDE = 4096  # MLPs with at least this many channels use multiples of 128, other
 
 
 class CFSP(UnitMethod):
-    """Prune MLP channels: block angles set how many to remove, relative activations set which.
+    """Prune MLP channels: angles of decoder layers set how many, relative activations set which.
 
     Source: Wang et al., COLING 2025, arXiv:2409.13199, without the fine-tuning.
     """

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import BackwalkedBlock, BadInput, NumericsError, backwalk, get_method
+from implementations.harness import (
+    BackwalkedBlock,
+    BadInput,
+    NumericsError,
+    Tokens,
+    backwalk,
+    get_method,
+)
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.hywia import HyWIA
 from implementations.hywia.hywia import fuse
@@ -163,6 +170,18 @@ def test_protects_the_ends_and_reports_weights_of_the_others():
             assert (fine is None) == (left == all_there)
             assert fine is None or 0 < fine < 1
     assert [left == 48 for left in details["channels"]] == [True] * 2 + [False] * 5 + [True]
+
+
+def test_uses_the_first_samples():
+    few = random_tokens(samples=2)
+    many = Tokens.from_ids(torch.cat([few.ids, random_tokens(samples=4, seed=1).ids]))
+    results = []
+    for tokens, samples in ((few, 10), (many, 2), (many, 6)):
+        model = tiny_model()
+        HyWIA(sparsity=0.4, samples=samples, first=0.0, last=0.0).apply(model, tokens)
+        results.append([linear.weight for _, _, linear in model.linears()])
+    assert all(map(torch.equal, results[0], results[1]))
+    assert not all(map(torch.equal, results[0], results[2]))
 
 
 def test_the_order_can_be_given_as_text():

@@ -40,7 +40,7 @@ STEEPEST = 10.0  # maximum exponent of the inverse form, reached by blocks that 
 
 
 class KVPruner(UnitMethod):
-    """Remove rotary pairs with their value dimensions; perplexity sets the ratio of each block.
+    """Remove rotary pairs with their value dimensions; perplexity sets the ratio of each layer.
 
     Source: Lv et al., arXiv:2409.11057, as others describe it, without the fine-tuning.
     """

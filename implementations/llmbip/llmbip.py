@@ -24,7 +24,7 @@ from implementations.harness import (
 
 
 class LLMBIP(UnitMethod):
-    """Remove, in each block, the KV groups and MLP channels that can change its output least.
+    """Remove from each decoder layer the KV groups and MLP channels that can change it least.
 
     Source: Wu, arXiv:2412.06419, as others describe it.
     """

@@ -37,7 +37,7 @@ AGGREGATIONS: dict[str, Callable[[Tensor], Tensor]] = {  # [layers, units, width
 
 
 class LLMPruner(UnitMethod):
-    """Remove KV groups and MLP channels by Taylor importance, the same share of each inner block.
+    """Remove KV groups and MLP channels by Taylor importance, the same share of each inner layer.
 
     Source: Ma et al., arXiv:2305.11627, the strategy `block` of its code.
     """

@@ -43,7 +43,7 @@ ExpertSet = tuple[int, ...]
 
 
 class NAEE(ExpertMethod):
-    """Remove the set of experts of each block without which its output changes least.
+    """Remove from each decoder layer the set of experts without which its output changes least.
 
     Source: Lu et al., arXiv:2402.14800, and the official code.
     """

@@ -30,7 +30,7 @@ from implementations.harness import (
 
 
 class OWL(WeightMethod):
-    """Set the sparsity of each block by its outliers; prune by Wanda, SparseGPT or magnitude.
+    """Set the sparsity of decoder layers by their outliers; prune by Wanda, SparseGPT or magnitude.
 
     Source: Yin et al., arXiv:2310.05175.
     """

@@ -11,7 +11,7 @@ from torch import Tensor
 from implementations.harness import Block, Drop, Kept, LanguageModel, Tokens
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.teal import TEAL
+from implementations.teal import TEAL, teal
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -118,3 +118,15 @@ def test_on_real_blocks_small_inputs_matter_least(first_blocks: Any):
         with method.active(model):
             errors.append(float((logits(model, tokens) - dense).square().mean()))
     assert 0 < errors[0] < 0.5 * errors[1]
+
+
+def test_the_search_compares_on_the_first_samples(monkeypatch: pytest.MonkeyPatch):
+    seen, search = [], teal.greedy_shares
+
+    def searched(block: Block, inputs: list[Tensor], *settings: Any) -> dict[str, float]:
+        seen.append(len(inputs))
+        return search(block, inputs, *settings)
+
+    monkeypatch.setattr(teal, "greedy_shares", searched)
+    TEAL(step=1.0, samples=2).apply(tiny_model(blocks=2), CALIBRATION)
+    assert seen == [2, 2]

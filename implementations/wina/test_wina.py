@@ -14,7 +14,7 @@ from implementations.harness import Block, Drop, Kept, LanguageModel
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.prompts import written
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.wina import WINA
+from implementations.wina import WINA, wina
 from implementations.wina.wina import largest, rotate
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -160,3 +160,15 @@ def test_on_real_blocks_high_scores_matter_most(first_blocks: Any):
         with method.active(model):
             errors.append(float((logits(model, tokens) - dense).square().mean()))
     assert 0 < errors[0] < 0.1 * errors[1]
+
+
+def test_the_search_compares_on_the_first_samples(monkeypatch: pytest.MonkeyPatch):
+    seen, search = [], wina.greedy_shares
+
+    def searched(block: Block, inputs: list[Tensor], *settings: Any) -> dict[str, float]:
+        seen.append(len(inputs))
+        return search(block, inputs, *settings)
+
+    monkeypatch.setattr(wina, "greedy_shares", searched)
+    WINA(step=1.0, samples=2).apply(tiny_model(blocks=2), CALIBRATION)
+    assert seen == [2, 2]

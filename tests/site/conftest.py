@@ -49,6 +49,10 @@ ENVIRONMENT = {
     "ATLAS_RUNS": "",
     "ATLAS_REPOSITORY": "https://example.org/atlas",
 }
+GENERATE_WITHOUT_TORCH = (
+    "import runpy, sys; sys.modules.update(torch=None, transformers=None); "
+    "sys.argv = ['tools.site']; runpy.run_module('tools.site', run_name='__main__')"
+)
 WIKIPEDIA, C4 = PROTOCOLS["smol"].metrics
 WEIGHTS = ("unstructured", "semi-structured")
 # Papers that are not implemented here: one with official code, one without any code.
@@ -237,10 +241,10 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def run(checkout: Path, **environment: str) -> Path:
         site = tmp_path_factory.mktemp("site")
-        mkdocs = ("mkdocs", "build", "--strict", "--site-dir", str(site))
-        for program in (("tools.site",), mkdocs):
+        mkdocs = ("-m", "mkdocs", "build", "--strict", "--site-dir", str(site))
+        for program in (("-c", GENERATE_WITHOUT_TORCH), mkdocs):
             done = subprocess.run(
-                [sys.executable, "-m", *program],
+                [sys.executable, *program],
                 check=False,
                 cwd=checkout,
                 env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(checkout)} | environment,

@@ -110,6 +110,7 @@ def test_choose_orders_methods_as_the_board_does(ranking: Ranking, pages: dict[s
             )
             if slug and order:
                 orders[slug[1]] = int(order[1])
+        assert len(orders) > 5
         for structured in (True, False):
             for kind in (ONE_SHOT, TRAINS):
                 wanted = [

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -507,10 +506,15 @@ def test_families_differ_by_shape_and_colour(visit: Callable[..., Any]) -> None:
 
 def test_collapsed_runs_are_hollow(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
-    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    for mark in live(page).locator(".mark-symbol.role-mark path").all():
+    paper, kinds = page.evaluate("getComputedStyle(document.body).backgroundColor"), set()
+    marks = live(page).locator(".mark-symbol.role-mark path")
+    expect(marks).not_to_have_count(0)
+    for mark in marks.all():
         fill = mark.evaluate("mark => getComputedStyle(mark).fill")
-        assert ("collapsed" in (mark.get_attribute("aria-label") or "")) == (fill == paper)
+        collapsed = "collapsed" in (mark.get_attribute("aria-label") or "")
+        assert collapsed == (fill == paper)
+        kinds.add(collapsed)
+    assert kinds == {True, False}
 
 
 def test_the_chart_uses_the_colours_of_the_scheme(visit: Callable[..., Any]) -> None:
@@ -671,21 +675,6 @@ def test_the_command_of_a_number_can_be_copied(
     page, texts = command_shown(visit, "SparseGPT", "2:4")
     assert texts == [record.command, record.command]
     assert record.command in page.locator("tr:target code").inner_text()
-
-
-@pytest.fixture
-def cut(tmp_path: Path) -> Path:
-    """The first two blocks of the embedded model, which run in seconds instead of minutes."""
-    from transformers import AutoModelForCausalLM
-
-    from implementations.harness.download.embedded import embedded_model
-
-    whole = embedded_model()
-    folder = tmp_path / "cut"
-    AutoModelForCausalLM.from_pretrained(whole, num_hidden_layers=2).save_pretrained(folder)
-    for file in whole.glob("*token*"):
-        shutil.copy(file, folder)
-    return folder
 
 
 @pytest.mark.model

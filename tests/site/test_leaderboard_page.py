@@ -325,12 +325,16 @@ def test_labels_stay_within_the_picture(records: list[Record]) -> None:
     (board,) = boards(records)
     long = {record.method: f"{record.method} with a long name" for record in records}
     for size in (chart.WIDE, chart.NARROW):
-        for left, anchor, name in re.findall(
+        found = re.findall(
             r'text-anchor="(\w+)" transform="translate\(([\d.]+),[^>]*>([^<]*long[^<]*)<',
             chart.draw(board, long, size),
-        ):
+        )
+        assert len(found) > 3
+        for side, anchor, name in found:
             width = 0.55 * size.font * len(name)
-            assert left == "end" or float(anchor) + width < size.width
+            left = float(anchor) - (width if side == "end" else 0)
+            assert left >= 0
+            assert left + width < size.width
 
 
 def test_labels_of_the_published_chart_do_not_overlap(real: Atlas) -> None:

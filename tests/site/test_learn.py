@@ -140,9 +140,8 @@ def test_both_axes_are_named() -> None:
 def test_pictures_name_their_source(repository: Path, page: str) -> None:
     for name in ("masks", "blocks"):
         measured = svg_figures.picture(name, repository)
-        if measured:
-            assert measured["command"] in page
-            assert measured["model_sha256"][:8] in page
-            assert measured["protocol"] in page
-            module = measured["command"].split()[2]  # python -m MODULE ...
-            assert find_spec(module) is not None, measured["command"]
+        assert measured["command"] in page
+        assert measured["model_sha256"][:8] in page
+        assert measured["protocol"] in page
+        module = measured["command"].split()[2]  # python -m MODULE ...
+        assert find_spec(module) is not None, measured["command"]

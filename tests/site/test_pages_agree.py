@@ -217,6 +217,7 @@ def test_the_reading_order_counts_the_papers_that_a_page_lists(made: dict[str, s
 def test_excluded_methods_are_told_their_measurement(real: Atlas) -> None:
     methods = candidates(real, ["20"])
     small = [one for one in methods if one.typical and SIZE not in one.gains]
+    assert small
     (size,) = (
         option
         for question in choose.questions(methods, [])

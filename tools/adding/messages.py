@@ -66,7 +66,7 @@ def next_steps(slug: str, written: Sequence[Path], title: str, verb: str = "Add"
     yield f"     git add {shlex.join([*names, 'LIST.md'])}"
     yield f"     git commit -m {shlex.quote(f'{verb} {title}')}"
     yield f"     git push -u origin {branch}"
-    yield "  4. Open a pull request. It runs the same checks as step 2."
+    yield "  4. Open a pull request. The checks of step 2 run there first, then the tests."
 
 
 def shown(path: Path) -> str:

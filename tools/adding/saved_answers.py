@@ -8,7 +8,7 @@ from pathlib import Path
 from tools.adding.draft import YOU, Draft, Value
 from tools.adding.fields import FIELDS
 from tools.adding.proposals import letters
-from tools.catalog.entries.files import write_file
+from tools.catalog.entries.files import make_folder, write_file
 from tools.repository import checkout
 
 MAX_NAME = 60
@@ -27,6 +27,7 @@ def save_answers(draft: Draft, path: Path) -> None:
         for flag, field in FIELDS.items()
         if flag in draft.answered or draft.origin.get(field.loc) == YOU
     }
+    make_folder(path.parent)
     write_file(path, json.dumps(answers, ensure_ascii=False, indent=1) + "\n", force=True)
 
 

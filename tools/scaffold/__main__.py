@@ -1,5 +1,7 @@
 """Create the method folder of a catalogued paper: `python -m tools.scaffold SLUG`."""
 
+from typing import Annotated
+
 import typer
 
 from tools.catalog.documents.diagnostics import CatalogError
@@ -9,7 +11,11 @@ from tools.repository import REPOSITORY
 from tools.scaffold.method_folder import ScaffoldError, scaffold
 
 
-def main(slug: str) -> None:
+def main(
+    slug: Annotated[
+        str, typer.Argument(metavar="SLUG", help="Name of the catalog entry, such as sparsegpt")
+    ],
+) -> None:
     """Create `implementations/SLUG/` from templates and the entry of that name."""
     try:
         papers = load_catalog()

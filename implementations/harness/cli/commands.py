@@ -29,7 +29,6 @@ from implementations.harness.cli.options import (
     Json,
     Methods,
     Model,
-    Only,
     Patterns,
     ProtocolName,
     Publish,
@@ -128,7 +127,7 @@ def main(
 @app.command()
 def methods(
     slug: Annotated[
-        str | None, typer.Argument(metavar="[METHOD]", help="Method to show; default: list all")
+        str | None, typer.Argument(metavar="METHOD", help="Method to show; default: list all")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -168,8 +167,8 @@ def run(
         bool,
         typer.Option(
             "--stream",
-            help="Read one block at a time from disk, for models larger than memory; with --save, "
-            "a killed run continues",
+            help="Read one decoder layer at a time from disk, for models larger than memory; with "
+            "--save, a killed run continues",
         ),
     ] = False,
     tasks: Tasks = None,
@@ -274,10 +273,24 @@ for command in (own_method.new, own_method.check, own_method.compare):
 
 @app.command("leaderboard")
 def show_leaderboard(
-    method: Only = None,
-    protocol: Only = None,
-    model: Only = None,
-    granularity: Only = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Comma-separated methods to show; repeatable"),
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="Comma-separated protocols to show; repeatable"),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Comma-separated models to show; repeatable"),
+    ] = None,
+    granularity: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Comma-separated kinds of parts: unstructured, channels, ...; repeatable"
+        ),
+    ] = None,
     sparsity: Annotated[
         str,
         typer.Option(metavar="SHARE|LOW-HIGH", help="Show only this range: 0.5, 50% or 0.2-0.5"),
@@ -381,7 +394,7 @@ app.command("export-gguf")(export.export_gguf)
 @app.command()
 def support(
     slug: Annotated[
-        str | None, typer.Argument(metavar="[METHOD]", help="Method to test; default: all")
+        str | None, typer.Argument(metavar="METHOD", help="Method to test; default: all")
     ] = None,
 ) -> None:
     """Test which model families and patterns a method supports; write records/support.json."""

@@ -112,8 +112,8 @@ Accelerator = Annotated[
     str | None,
     typer.Option(
         "--accelerator",
-        help="Accelerator that processes one block at a time, for models larger than its memory; "
-        "the weights stay on the CPU, or on --device",
+        help="Accelerator that processes one decoder layer at a time, for models larger than its "
+        "memory; the weights stay on the CPU, or on --device",
     ),
 ]
 Settings = Annotated[
@@ -158,9 +158,7 @@ RecordFile = Annotated[
 RecordedModel = Annotated[
     str | None, typer.Option("--model", help="Location of the model; default: as recorded")
 ]
-Only = Annotated[
-    list[str] | None, typer.Option(help="Names to show, separated by commas; repeatable")
-]
+
 Sparsity = Annotated[
     float | None,
     typer.Option(
@@ -181,7 +179,7 @@ Patterns = Annotated[
 Methods = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[METHODS]...",
+        metavar="METHODS",
         callback=method_names,
         help="Methods to run, your own ./file.py, or dense",
     ),

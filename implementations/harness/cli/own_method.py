@@ -54,7 +54,7 @@ def new(
     class_name = "".join(word[:1].upper() + word[1:] for word in path.stem.split("_"))
     if not path.stem.isidentifier() or keyword.iskeyword(class_name):
         raise BadInput(
-            f"NAME must be a valid class name, got {path.stem!r}; use letters, digits and _"
+            f"NAME {path.stem!r} cannot be a class name; choose another of letters, digits and _"
         )
     if path.exists():
         raise BadInput(f"{short_path(path)} exists; choose another name")

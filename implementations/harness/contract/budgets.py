@@ -15,6 +15,7 @@ from implementations.harness.contract.helpers import (
     difference,
     fingerprint,
     pruned,
+    reference,
     refusal,
     same,
     shares,
@@ -91,10 +92,10 @@ def patterns_hold_in_every_group(method: type[Method], family: str) -> None:
 @clause("methods that quantise", when=lambda method: method.capabilities.quantises)
 def layers_have_few_distinct_values(method: type[Method], family: str) -> None:
     """Bits per weight are below those of the dtype, and layers have few distinct values."""
-    model = tiny_model(family)
-    bits = apply(method, model).bits
+    done = reference(method, family)
+    bits = done.outcome.bits
     assert bits is not None, "`prune` returned no `bits`"
-    for _, _, linear in model.linears():
+    for _, _, linear in done.model.linears():
         assert 0 < bits < 8 * linear.weight.itemsize
         assert len(linear.weight.unique()) < linear.weight.numel() / 2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -123,10 +123,18 @@ def fingerprint(model: LanguageModel) -> dict[str, Tensor]:
     return tensors
 
 
+class Reference(NamedTuple):
+    """A tiny model pruned by a method with its defaults, and the outcome."""
+
+    model: LanguageModel
+    outcome: Outcome
+
+
 @lru_cache(maxsize=32)
-def reference(method: type[Method], family: str) -> dict[str, Tensor]:
-    """Return the fingerprint of a tiny model pruned by the method, once for all clauses."""
-    return fingerprint(pruned(method, family))
+def reference(method: type[Method], family: str) -> Reference:
+    """Prune a tiny model once for all clauses, which must not change it."""
+    model = tiny_model(family)
+    return Reference(model, apply(method, model))
 
 
 def same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:

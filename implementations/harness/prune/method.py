@@ -105,7 +105,7 @@ class Capabilities(BaseModel):
         if family.experts and not removes_experts:
             return (
                 "the method is not tested on mixtures of experts, most of whose weights are not in "
-                "linear layers; remove whole experts, for instance with `atlas run reap`"
+                "linear layers; use a method that removes experts (see `atlas methods`)"
             )
         if removes_experts and not family.experts:
             mixtures = ", ".join(one.name for one in FAMILIES.values() if one.experts)

@@ -59,7 +59,7 @@ def _external(module: ModuleType, class_name: str, name: str) -> type[Method]:
     if class_name:
         method = getattr(module, class_name, None)
         if not (isinstance(method, type) and issubclass(method, Method)):
-            raise BadInput(f"{name}: {in_short(class_name, 100)} is not a class of a `Method`")
+            raise BadInput(f"{name}: {in_short(class_name, 100)} is not a subclass of `Method`")
     else:
         method = _only_method(module, name)
     source = inspect.getsourcefile(method)

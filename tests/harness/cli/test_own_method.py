@@ -51,8 +51,8 @@ def test_wrong_method_fails_the_contract_with_advice(folder, monkeypatch):
     [
         ("my_method", "my_method.py exists"),
         ("wanda", "'wanda' is a method of the atlas"),
-        ("my-method", "NAME must be a valid class name, got 'my-method'; use letters"),
-        ("none", "NAME must be a valid class name, got 'none'; use letters"),
+        ("my-method", "NAME 'my-method' cannot be a class name; choose another"),
+        ("none", "NAME 'none' cannot be a class name; choose another"),
         ("1", "a letter followed by letters and digits, got '1'; rename it"),
     ],
 )

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.catalog.entries.files import write_file
+from tools.catalog.entries.files import make_folder, write_file
 from tools.catalog.schema.vocabulary import fold
 
 RUN = 8
@@ -30,6 +30,7 @@ def fingerprint(text: str) -> list[str]:
 def save(slug: str, abstract: str, folder: Path) -> None:
     """Store the fingerprint of an abstract, unless it is too short; raises `WriteError`."""
     if marks := fingerprint(abstract):
+        make_folder(folder)
         write_file(folder / f"{slug}.txt", "\n".join(marks) + "\n", force=True)
 
 

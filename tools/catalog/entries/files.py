@@ -11,14 +11,21 @@ class WriteError(Exception):
     """A file that could not be written; the message names it and the reason."""
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it; raises `WriteError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{folder} was not created: {error.strerror or error}") from error
+
+
 def write_file(path: Path, text: str, *, force: bool = False) -> None:
-    """Write a text file, and its folder if it is missing; `force` replaces an existing file.
+    """Write a text file; `force` replaces an existing one.
 
     Raises:
         WriteError: the file exists already, or the disk does not accept it.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path, replace=force) as file:
             file.write(text.encode())
     except FileExistsError:

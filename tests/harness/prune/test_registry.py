@@ -62,7 +62,7 @@ def test_one_class_of_several_is_named(file):
     with pytest.raises(BadInput, match=r"got First, Second; name one, as in m.*\.py:First"):
         get_method("my_method.py")
     assert get_method("my_method.py:Second").slug() == "second"
-    with pytest.raises(BadInput, match="Third is not a class"):
+    with pytest.raises(BadInput, match="Third is not a subclass"):
         get_method("my_method.py:Third")
 
 

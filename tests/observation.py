@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from types import ModuleType
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from implementations.harness import LanguageModel, Tokens
+from implementations.harness import Block, LanguageModel, Tokens
 from implementations.harness.contract.helpers import logits
 
 
@@ -40,3 +43,15 @@ def sample_gradients(model: LanguageModel, tokens: Tokens) -> list[dict[str, Ten
         {role: torch.stack([sample[role] for sample in block]) for role in block[0]}
         for block in zip(*rows, strict=True)
     ]
+
+
+def numbers_of_inputs(monkeypatch: pytest.MonkeyPatch, method: ModuleType) -> list[int]:
+    """Return a list that gets the number of inputs of each search for the shares of a block."""
+    numbers, search = [], method.greedy_shares
+
+    def searched(block: Block, inputs: list[Tensor], *settings: Any) -> dict[str, float]:
+        numbers.append(len(inputs))
+        return search(block, inputs, *settings)
+
+    monkeypatch.setattr(method, "greedy_shares", searched)
+    return numbers

@@ -12,6 +12,7 @@ from implementations.harness import Block, Drop, Kept, LanguageModel, Tokens
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.teal import TEAL, teal
+from tests.observation import numbers_of_inputs
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -121,12 +122,6 @@ def test_on_real_blocks_small_inputs_matter_least(first_blocks: Any):
 
 
 def test_the_search_compares_on_the_first_samples(monkeypatch: pytest.MonkeyPatch):
-    seen, search = [], teal.greedy_shares
-
-    def searched(block: Block, inputs: list[Tensor], *settings: Any) -> dict[str, float]:
-        seen.append(len(inputs))
-        return search(block, inputs, *settings)
-
-    monkeypatch.setattr(teal, "greedy_shares", searched)
+    numbers = numbers_of_inputs(monkeypatch, teal)
     TEAL(step=1.0, samples=2).apply(tiny_model(blocks=2), CALIBRATION)
-    assert seen == [2, 2]
+    assert numbers == [2, 2]

@@ -16,6 +16,7 @@ from implementations.harness.contract.prompts import written
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.wina import WINA, wina
 from implementations.wina.wina import largest, rotate
+from tests.observation import numbers_of_inputs
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -163,12 +164,6 @@ def test_on_real_blocks_high_scores_matter_most(first_blocks: Any):
 
 
 def test_the_search_compares_on_the_first_samples(monkeypatch: pytest.MonkeyPatch):
-    seen, search = [], wina.greedy_shares
-
-    def searched(block: Block, inputs: list[Tensor], *settings: Any) -> dict[str, float]:
-        seen.append(len(inputs))
-        return search(block, inputs, *settings)
-
-    monkeypatch.setattr(wina, "greedy_shares", searched)
+    numbers = numbers_of_inputs(monkeypatch, wina)
     WINA(step=1.0, samples=2).apply(tiny_model(blocks=2), CALIBRATION)
-    assert seen == [2, 2]
+    assert numbers == [2, 2]

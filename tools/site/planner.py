@@ -424,8 +424,8 @@ def _measured(method: Method) -> list[Record]:
         record
         for record in method.records
         if record.protocol.name == MEASURED
-        and record.recovered is None
-        and record.hardware.accelerator is None
+        and not record.recovered
+        and not record.hardware.accelerator
     ]
 
 

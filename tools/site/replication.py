@@ -230,7 +230,8 @@ def _reports(atlas: Atlas) -> Iterator[tuple[str, str, Reported]]:
             for method, other in combinations(values, 2):
                 own = slug == method
                 plug_in = any(_is_plug_in(one, atlas) for one in (method, other))
-                # The setting of a third paper concerns its own method, unless all are trained.
+                # A setting concerns the method of its entry. The base of a plug-in and a
+                # training (`after ...`) concern all methods of the table.
                 shared = own or plug_in or (claim.setting or "").startswith("after ")
                 setting = (claim.setting or "") if shared else ""
                 base = _named_base(setting, atlas) if plug_in else ""

@@ -271,25 +271,18 @@ for command in (own_method.new, own_method.check, own_method.compare):
     app.command()(command)
 
 
+def shown(names: str) -> Any:
+    """Return the option that names what the leaderboard shows."""
+    return typer.Option(help=f"Comma-separated {names} to show; repeatable")
+
+
 @app.command("leaderboard")
 def show_leaderboard(
-    method: Annotated[
-        list[str] | None,
-        typer.Option(help="Comma-separated methods to show; repeatable"),
-    ] = None,
-    protocol: Annotated[
-        list[str] | None,
-        typer.Option(help="Comma-separated protocols to show; repeatable"),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="Comma-separated models to show; repeatable"),
-    ] = None,
+    method: Annotated[list[str] | None, shown("methods")] = None,
+    protocol: Annotated[list[str] | None, shown("protocols")] = None,
+    model: Annotated[list[str] | None, shown("models")] = None,
     granularity: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Comma-separated kinds of parts: unstructured, channels, ...; repeatable"
-        ),
+        list[str] | None, shown("kinds of parts (channels, blocks, ...)")
     ] = None,
     sparsity: Annotated[
         str,

@@ -32,7 +32,7 @@ def changed(record: Record, **changes: object) -> Record:
     return keyed(**dict(record) | changes)
 
 
-def beside_dense(record: Record, divergence: float, agreement: float) -> Record:
+def with_divergence(record: Record, divergence: float, agreement: float) -> Record:
     """Return a copy of a record with the same divergence and agreement on every text."""
     values = {}
     for name, value in record.values.items():

@@ -21,7 +21,7 @@ from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, beside
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from implementations.harness.results.store import load_records, save_record
-from tests.keyed import beside_dense, changed
+from tests.keyed import changed, with_divergence
 from tests.site.visiting import address, moved, ready, until
 from tools.site.addresses import record_address
 from tools.site.chart import points
@@ -52,7 +52,7 @@ def more(records: list[Record]) -> list[Record]:
     dense = records[0].dense.model_copy(update={"values": dict.fromkeys(quick.metrics, 20.0)})
     return [
         *records,
-        beside_dense(changed(records[0], method="magnitude", hardware=gpu), 0.5, 0.712),
+        with_divergence(changed(records[0], method="magnitude", hardware=gpu), 0.5, 0.712),
         changed(records[0], method="wanda", hardware=gpu),
         changed(records[0], protocol=quick, values=measured, dense=dense),
         *(one_of_many(records[0], i) for i in range(MANY)),

@@ -10,7 +10,7 @@ import pytest
 from implementations.harness.results.metric import ACHIEVED, PERPLEXITY, TASK
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Record
-from tests.keyed import beside_dense
+from tests.keyed import with_divergence
 from tests.site.conftest import sample
 from tools.site.addresses import record_address
 from tools.site.atlas import Atlas, read
@@ -101,8 +101,8 @@ def test_orders_by_perplexity_and_by_divergence_are_compared(
     assert "no orders to compare" in page(*records)
     one = sample("flap", 0.2, 1.5, granularity=("channels",))
     other = sample("wanda", 0.2, 2.0, granularity=("channels",))
-    assert "no orders to compare" in page(beside_dense(one, 0.5, 0.7), other)
-    text = page(beside_dense(one, 0.5, 0.7), beside_dense(other, 0.4, 0.7))
+    assert "no orders to compare" in page(with_divergence(one, 0.5, 0.7), other)
+    text = page(with_divergence(one, 0.5, 0.7), with_divergence(other, 0.4, 0.7))
     assert "1 pair of methods" in text
     assert "20 % removed, structured, one-shot: 1 pair, 1 in opposite order" in text
     assert f'{record_address(one)}">FLAP</a> 1.50 × dense, KL 0.500 |' in text

@@ -20,7 +20,7 @@ from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.ranking import SEEDS, TIE
 from implementations.harness.results.record import NO_SPEED_UP, Dense, Footprint, Record
-from tests.keyed import beside_dense, changed
+from tests.keyed import changed, with_divergence
 from tests.site.conftest import recovered
 from tools.site import board_columns, chart, vega
 from tools.site.addresses import record_address, record_anchor
@@ -137,7 +137,7 @@ def test_every_column_matches_the_records(page: str, data: Any, records: list[Re
 def test_divergence_and_agreement_have_columns_if_a_record_has_them(
     real: Atlas, records: list[Record]
 ) -> None:
-    measured = [beside_dense(r, 0.5, 0.712) if r.method == "flap" else r for r in records]
+    measured = [with_divergence(r, 0.5, 0.712) if r.method == "flap" else r for r in records]
     made = dict(leaderboard.pages(Atlas(real.papers, real.methods, tuple(measured))))
     page, data = made["leaderboard.md"], json.loads(next(v for k, v in made.items() if "cpu" in k))
     assert list(heads(page))[3:8] == ["× dense", "Wikipedia", "C4", "KL", "Agreement"]
@@ -158,7 +158,7 @@ def test_divergence_and_agreement_have_columns_if_a_record_has_them(
 
 
 def test_divergence_after_fine_tuning_leaves_the_dense_row_empty(records: list[Record]) -> None:
-    trained = beside_dense(recovered(records[0]), 0.5, 0.712)
+    trained = with_divergence(recovered(records[0]), 0.5, 0.712)
     (board,) = boards([trained])
     divergence = next(c for c in board_columns.columns(board, Atlas({}, {})) if c.key == "kl")
     assert (divergence.cell(board.rows[0]).text, divergence.dense) == ("0.500", "")

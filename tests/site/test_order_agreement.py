@@ -6,7 +6,7 @@ import pytest
 
 from implementations.harness.results.boards import boards
 from implementations.harness.results.record import Record
-from tests.keyed import beside_dense
+from tests.keyed import with_divergence
 from tests.site.conftest import sample
 from tools.site.answers import Ranking
 from tools.site.atlas import Atlas
@@ -15,7 +15,7 @@ from tools.site.order_agreement import OUTCOMES, OrderAgreement, order_agreement
 
 def measured(method: str, ratio: float, divergence: float, seed: int = 0) -> Record:
     record = sample(method, 0.2, ratio, seed=seed, granularity=("channels",))
-    return beside_dense(record, divergence, 0.7)
+    return with_divergence(record, divergence, 0.7)
 
 
 def compared(*records: Record) -> OrderAgreement:
@@ -58,8 +58,8 @@ def test_only_ranked_methods_of_one_group_with_a_divergence_are_paired() -> None
         measured("cfsp", 1.6, 0.7),
         measured("fasp", 60.0, 9.0),  # collapsed
         sample("twossp", 0.2, 1.5, granularity=("channels",)),  # older
-        beside_dense(sample("shortgpt", 0.3, 1.5, granularity=("blocks",)), 0.5, 0.7),
-        beside_dense(sample("wanda", 0.2, 1.1), 0.1, 0.9),  # unstructured
+        with_divergence(sample("shortgpt", 0.3, 1.5, granularity=("blocks",)), 0.5, 0.7),
+        with_divergence(sample("wanda", 0.2, 1.1), 0.1, 0.9),  # unstructured
     )
     assert [(p.first.answer.method, p.second.answer.method) for p in found.pairs] == [
         ("flap", "slimgpt"),

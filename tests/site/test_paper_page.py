@@ -10,7 +10,7 @@ import pytest
 
 from implementations.harness.results.record import Record
 from tests.catalog.invented import baseline
-from tests.keyed import beside_dense, changed
+from tests.keyed import changed, with_divergence
 from tests.site.conftest import recovered, sample, with_records
 from tools.site.addresses import record_address, record_anchor, record_path
 from tools.site.atlas import Atlas
@@ -222,7 +222,7 @@ def test_a_record_with_recovery_shows_the_values_before(atlas: Atlas) -> None:
 def test_divergence_and_agreement_are_shown_beside_the_perplexity_of_their_text(
     atlas: Atlas,
 ) -> None:
-    record = beside_dense(sample("flap", 0.2, 1.5), 0.01234, 0.712)
+    record = with_divergence(sample("flap", 0.2, 1.5), 0.01234, 0.712)
     page = page_of("flap", with_records(atlas, [record]))
     shown = words(listed(page)[record_anchor(record)])
     for text, value in (("Wikipedia", "ppl/wikipedia/1024"), ("C4", "ppl/c4/1024")):

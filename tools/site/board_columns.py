@@ -9,8 +9,7 @@ from typing import get_args
 from implementations.harness.results.boards import Board, Row, Spread
 from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, PERPLEXITY, metric
 from implementations.harness.results.ranking import (
-    agreement,
-    divergence,
+    beside_dense,
     has_divergence,
     ranking_metrics,
     ratio_to_dense,
@@ -124,14 +123,14 @@ def _beside_dense(board: Board) -> Iterator[Column]:
     yield Column(
         DIVERGENCE.kind,
         DIVERGENCE.heading,
-        lambda row: _spread(divergence(row, board), DIVERGENCE.kind),
+        lambda row: _spread(beside_dense(row, board, DIVERGENCE), DIVERGENCE.kind),
         "0" if same else "",
         "mean KL divergence from the dense model, in nats per token",
     )
     yield Column(
         AGREEMENT.kind,
         AGREEMENT.heading.capitalize(),
-        lambda row: _spread(agreement(row, board), AGREEMENT.kind),
+        lambda row: _spread(beside_dense(row, board, AGREEMENT), AGREEMENT.kind),
         "100 %" if same else "",
         "share of tokens with the same most likely prediction as the dense model",
         higher_is_better=True,

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from implementations.harness.results.ranking import SEEDS, Loss, divergence
+from implementations.harness.results.metric import DIVERGENCE
+from implementations.harness.results.ranking import SEEDS, Loss, beside_dense
 from tools.site.answers import Answer, Question, Ranking, ranking_text
 
 SAME = "in the same order"
@@ -111,7 +112,7 @@ def _pairs(ranking: Ranking) -> Iterator[Pair]:
 
 def _result(answer: Answer, ranking: Ranking) -> Result | None:
     """Return None for a method without a rank or without a divergence."""
-    spread = divergence(answer.row, ranking.board)
+    spread = beside_dense(answer.row, ranking.board, DIVERGENCE)
     if answer.loss is None or spread is None:
         return None
     deviation = spread.deviation if len(answer.row.records) >= SEEDS else None

@@ -104,7 +104,7 @@ def blocks(
             "method": method,
             "sparsity": sparsity,
             "metric": metric,
-            "windows": windows,
+            "windows": len(text.ids),
             "text_sha256": text.sha256,
             "dense": perplexity(model, text).value,
             "pruned": prune_each_block(model, pruned, text),

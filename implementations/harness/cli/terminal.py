@@ -349,20 +349,21 @@ def board_table(board: Board) -> Table:
     """Build the table of a board, with the dense row first."""
     from implementations.harness.results.boards import Spread
     from implementations.harness.results.ranking import (
-        agreement,
-        divergence,
+        beside_dense,
         has_divergence,
         ratio_to_dense,
     )
 
     names = [name for name in board.metrics if metric(name).relative]
-    beside_dense = {DIVERGENCE: divergence, AGREEMENT: agreement} if has_divergence(board) else {}
-    title = " · ".join((board.protocol, board.model, board.dtype, board.device))
+    kinds = (DIVERGENCE, AGREEMENT) if has_divergence(board) else ()
+    after = f"after {board.after}" if board.after else ""
+    parts = (board.protocol, board.model, board.dtype, board.device, after)
+    title = " · ".join(filter(None, parts))
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("method")
     table.add_column("settings", overflow="fold")
-    kinds = [kind.kind for kind in beside_dense]
-    for heading in ("achieved", *names, *kinds, "x dense", "parameters", "decode", "seeds"):
+    measured = [*names, *(kind.kind for kind in kinds)]
+    for heading in ("achieved", *measured, "x dense", "parameters", "decode", "seeds"):
         table.add_column(heading, justify="right", overflow="fold")
     table.add_column("")
     dense = board.dense.values
@@ -384,8 +385,8 @@ def board_table(board: Board) -> Table:
             f"{100 * row.achieved:.1f} %",
             *(mean(value) if (value := row.value(name)) else "" for name in names),
             *(
-                mean(value, kind.format) if (value := read(row, board)) else ""
-                for kind, read in beside_dense.items()
+                mean(value, kind.format) if (value := beside_dense(row, board, kind)) else ""
+                for kind in kinds
             ),
             times(ratio.mean) if ratio else "",
             f"{row.footprint.parameters / 1e6:,.1f} M",

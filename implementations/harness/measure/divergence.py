@@ -19,6 +19,7 @@ from torch.nn.functional import nll_loss
 from transformers.modeling_outputs import MoeModelOutputWithPast
 
 from implementations.harness.data.tokens import Tokens
+from implementations.harness.errors import BadInput
 from implementations.harness.measure.perplexity import (
     CHUNK,
     Perplexity,
@@ -92,9 +93,14 @@ class DensePredictions:
         """Measure perplexity, divergence and agreement of a pruned `model` in one pass.
 
         `tokens` must be one of the texts. With a `prompt`, only the predictions after that many
-        tokens of each window count. Raises as `perplexity`.
+        tokens of each window count. Raises as `perplexity`, and `BadInput` for another text.
         """
-        states = self.states[tokens.sha256]
+        states = self.states.get(tokens.sha256)
+        if states is None:
+            raise BadInput(
+                f"{tokens.source}: not a text of these dense predictions; give it to "
+                "DensePredictions, too"
+            )
         nats, divergence, same = (torch.zeros((), dtype=torch.float64) for _ in range(3))
         for piece, following in predictions(model, tokens, batch_size, prompt):
             values, windows, positions = piece

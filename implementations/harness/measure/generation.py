@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -46,11 +46,8 @@ def continuation(model: LanguageModel, prompt: str, new_tokens: int) -> Continua
     check_positions(model, len(ids), new_tokens)
     ends = _end_tokens(model)
     start = time.perf_counter()
-    tokens: list[int] = []
-    for token in track(greedy(model, torch.tensor([ids]), new_tokens), "writing", new_tokens):
-        tokens.append(int(token))
-        if tokens[-1] in ends:
-            break
+    steps = greedy(model, torch.tensor([ids]), new_tokens, ends)
+    tokens = [int(token) for token in track(steps, "writing", new_tokens)]
     seconds = time.perf_counter() - start
     # Decode prompt and new tokens together, to keep a space between them.
     before, after = model.tokenizer.batch_decode([ids, ids + tokens], skip_special_tokens=True)
@@ -74,18 +71,23 @@ def prompt_ids(model: LanguageModel, prompt: str) -> list[int]:
     return ids
 
 
-def greedy(model: LanguageModel, ids: Tensor, new_tokens: int) -> Iterator[Tensor]:
+def greedy(
+    model: LanguageModel, ids: Tensor, new_tokens: int, ends: Collection[int | None] = ()
+) -> Iterator[Tensor]:
     """Yield the most probable next tokens `[batch]`, `new_tokens` times, for `ids [batch, length]`.
 
     The first comes from the prefill, each other from one decoding step with the key/value cache.
-    End-of-text tokens do not end it. Raises `NumericsError` at the end for NaN among the logits.
+    For a batch of one, a token of `ends` is the last. Raises `NumericsError` at the end for NaN
+    among the logits.
     """
     with preserved(model), on_accelerator(model):
         model.hf.eval()
-        yield from decode(model, ids, new_tokens)
+        yield from decode(model, ids, new_tokens, ends)
 
 
-def decode(model: LanguageModel, ids: Tensor, new_tokens: int) -> Iterator[Tensor]:
+def decode(
+    model: LanguageModel, ids: Tensor, new_tokens: int, ends: Collection[int | None] = ()
+) -> Iterator[Tensor]:
     """Generate like `greedy`, without its preparation of the model; this part is timed."""
     cache = {cache_argument(model): DynamicCache(config=model.config)}  # updated in place
     step = ids.to(model.accelerator)
@@ -97,6 +99,8 @@ def decode(model: LanguageModel, ids: Tensor, new_tokens: int) -> Iterator[Tenso
         damaged |= scores.isnan().any()  # read at the end, because reading waits for the device
         step = scores.argmax(dim=-1, keepdim=True)  # [batch, 1]
         yield step[:, 0]
+        if ends and int(step) in ends:
+            break
     if damaged:
         raise NumericsError(
             "the logits contain NaN; load the model in a wider dtype (--dtype float32) "

@@ -60,10 +60,15 @@ def peak_memory(device: torch.device | str) -> Iterator[Watch]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the free bytes on `device`, or of main memory if `device` does not report them."""
+    """Return the bytes that tensors on `device` can still take.
+
+    Those of main memory if `device` does not report them.
+    """
     module = None if device.type == "cpu" else torch.get_device_module(device)
     if module is not None and hasattr(module, "mem_get_info"):
-        return int(module.mem_get_info(device)[0])
+        # torch keeps the memory of freed tensors; the device does not count it as free.
+        kept = module.memory_reserved(device) - module.memory_allocated(device)
+        return int(module.mem_get_info(device)[0] + kept)
     return int(psutil.virtual_memory().available)
 
 

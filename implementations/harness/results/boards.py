@@ -12,8 +12,9 @@
 - The **ratio to dense** is the mean over seeds of each run's value divided by the dense value of
   the *same* run, because the dense values of other machines or versions differ. Speed ratios are
   averaged in the same way.
-- Memory is the maximum over the runs, and the row has the labels of all its runs. The footprint and
-  everything that does not depend on the seed come from the run with the lowest seed.
+- Memory is the maximum over the runs. A row is *collapsed* if the mean over its seeds is, and has
+  every other label of its runs. The footprint and everything that does not depend on the seed come
+  from the run with the lowest seed.
 - Results that are pruned and quantised form a **family** of their own and are never ranked with
   results that are only pruned. So do methods that drop activations and remove no weights.
 - The **dense row** is the newest record of the dense model, or else the dense values in the newest

@@ -106,12 +106,14 @@ class ComparisonTable:
             if any(line.kind for line in self.lines)
             else ""
         )
+        after = f", after {board.after}" if board.after else ""
         return (
-            f"{board.model} ({board.dtype}), protocol {board.protocol}, {subject(self.metric)}: "
-            f"{spread}. The dense perplexity is {dense:.2f}. KL: divergence from the dense model "
-            "in nats per token; agreement: share of positions with the dense model's most likely "
-            f"token. {competing}Rows that share a rank differ by at most {100 * TIE:g} %, or, if "
-            f"both have {SEEDS} seeds or more, by at most the sum of their standard deviations."
+            f"{board.model} ({board.dtype}), protocol {board.protocol}{after}, "
+            f"{subject(self.metric)}: {spread}. The dense perplexity is {dense:.2f}. KL: "
+            "divergence from the dense model in nats per token; agreement: share of positions with "
+            f"the dense model's most likely token. {competing}Rows that share a rank differ by at "
+            f"most {100 * TIE:g} %, or, if both have {SEEDS} seeds or more, by at most the sum of "
+            "their standard deviations."
         )
 
 

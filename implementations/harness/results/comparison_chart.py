@@ -43,7 +43,9 @@ def draw(comparisons: Sequence[ComparisonTable]) -> Figure:
         if max(means) > LONG * min(means):
             axes.set_xscale("log")
         axes.set_xlabel(f"perplexity / dense perplexity, {subject(comparison.metric)}")
-        axes.set_title(f"{comparison.board.model}, {comparison.board.protocol}", fontsize="medium")
+        board = comparison.board
+        after = f", after {board.after}" if board.after else ""
+        axes.set_title(f"{board.model}, {board.protocol}{after}", fontsize="medium")
     return figure
 
 

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from implementations.harness.errors import BadInput, unknown_name
+from implementations.harness.results.files import user_path
 from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.reading import (
     Count,
@@ -228,7 +229,7 @@ def get_protocol(name: str) -> Protocol:
     if name in PROTOCOLS:
         return PROTOCOLS[name]
     if name.endswith((".yaml", ".yml")):
-        return read(Path(name))
+        return read(user_path(name, "the protocol"))
     unknown = unknown_name(name, PROTOCOLS, "protocol")
     raise BadInput(f"{unknown} (or give the path of a .yaml file)")
 

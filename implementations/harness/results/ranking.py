@@ -24,9 +24,9 @@ from typing import TypeVar
 from implementations.harness.results.boards import ACTIVATIONS, QUANTISED, Board, Row, Spread
 from implementations.harness.results.metric import (
     AFTER_PROMPT,
-    AGREEMENT,
     DIVERGENCE,
     PERPLEXITY,
+    Metric,
     beside,
     metric,
 )
@@ -146,21 +146,18 @@ def ratio_to_dense(row: Row, board: Board) -> Spread | None:
     return _mean_over_texts(row, ranking_metrics(board), Record.ratio)
 
 
-def divergence(row: Row, board: Board) -> Spread | None:
-    """Return the mean KL divergence over the ranking texts; None if a run lacks a value."""
-    names = [beside(name, DIVERGENCE) for name in ranking_metrics(board)]
-    return _mean_over_texts(row, names, lambda record, name: record.values.get(name))
+def beside_dense(row: Row, board: Board, kind: Metric) -> Spread | None:
+    """Return the mean over the ranking texts of `DIVERGENCE` or `AGREEMENT`.
 
-
-def agreement(row: Row, board: Board) -> Spread | None:
-    """Return the mean top-1 agreement over the ranking texts; None if a run lacks a value."""
-    names = [beside(name, AGREEMENT) for name in ranking_metrics(board)]
+    Returns None if a run lacks a value.
+    """
+    names = [beside(name, kind) for name in ranking_metrics(board)]
     return _mean_over_texts(row, names, lambda record, name: record.values.get(name))
 
 
 def has_divergence(board: Board) -> bool:
     """Return whether a row of the board has a divergence; older records have none."""
-    return any(divergence(row, board) for row in board.rows)
+    return any(beside_dense(row, board, DIVERGENCE) for row in board.rows)
 
 
 def _mean_over_texts(

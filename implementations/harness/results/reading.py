@@ -108,7 +108,8 @@ def parse_yaml(text: str, what: str) -> Any:
         line = f", line {mark.line + 1}" if mark else ""
         problem = " ".join(filter(None, (error.context, error.problem)))
         raise BadInput(f"{what}{line}: {problem}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an invalid date
+    # A value that does not fit its tag, such as `!!bool maybe`, raises various errors.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
         first = str(error).partition("\n")[0]
         raise BadInput(f"{what} is not valid YAML: {first}") from error
 

@@ -243,7 +243,7 @@ class Record(StrictModel):
     key: Hash
     """Hash of the request (see `key_of`); runs with equal keys should have equal values."""
     name: FileName
-    """Readable name of the file, unique within method and protocol."""
+    """Readable name of the file; if it is taken, the file's name also has the start of the key."""
     date: Utc
     command: Command
     """Command that repeats the run from a checkout."""

@@ -13,7 +13,7 @@ from typing import Any
 from implementations.harness.errors import BadInput, csv_cell, in_short, unknown_name
 from implementations.harness.results.boards import Board, Row
 from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, metric
-from implementations.harness.results.ranking import agreement, class_of, divergence, ratio_to_dense
+from implementations.harness.results.ranking import beside_dense, class_of, ratio_to_dense
 from implementations.harness.results.record import DENSE, Footprint
 
 Line = dict[str, Any]
@@ -115,12 +115,12 @@ def _key(boards: Sequence[Board], board: Board, by: str) -> Callable[[Row], Any]
         "sparsity": lambda row: row.first.asked,
         "decode": lambda row: (rate := row.rate("decode")) and -rate.ratio,
         "parameters": lambda row: row.footprint.parameters,
-        DIVERGENCE.kind: lambda row: (value := divergence(row, board)) and value.mean,
-        AGREEMENT.kind: lambda row: (value := agreement(row, board)) and -value.mean,
+        DIVERGENCE.kind: lambda row: (value := beside_dense(row, board, DIVERGENCE)) and value.mean,
+        AGREEMENT.kind: lambda row: (value := beside_dense(row, board, AGREEMENT)) and -value.mean,
     }
     if by in plain:
         return plain[by]
-    names = dict.fromkeys(name for one in boards for name in one.metrics)
+    names = dict.fromkeys(name for one in (board, *boards) for name in one.metrics)
     name = next((name for name in names if name.startswith(by)), None) if by else board.metrics[0]
     if name is None:
         known = ", ".join([*plain, *names])

@@ -60,7 +60,7 @@ class Model:
     def dense(self) -> LanguageModel:
         """Return the model; raises `Unavailable` if memory or number format do not allow it."""
         if self.model is None:
-            release_memory(self.device)
+            gc.collect()
             needed, free = 2.5e9 * GIGABYTES.get(self.name, 0), free_memory(self.device)
             if needed > free:
                 raise Unavailable(f"needs {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are free")
@@ -71,14 +71,6 @@ class Model:
                 raise Unavailable(f"the device has no bfloat16: {in_short(error)}") from error
             self.model = random_model(self.shape, self.device, torch.bfloat16)
         return self.model
-
-
-def release_memory(device: torch.device) -> None:
-    """Return the memory of earlier models to the device, which then counts it as free."""
-    gc.collect()
-    empty_cache = getattr(torch.get_device_module(device), "empty_cache", None)
-    if empty_cache is not None:
-        empty_cache()
 
 
 def measured(

@@ -1,6 +1,6 @@
 """Memory and time of streamed pruning on random models of 7B width; run by `make bench`.
 
-Models with 4 and 8 decoder layers are written to disk in bfloat16 (5 GB in all). Blocks are
+Models with 4 and 8 decoder layers are written to disk in bfloat16 (6 GB in all). Blocks are
 computed in float32, because many CPUs multiply bfloat16 matrices ten times slower. Each method runs
 in a process of its own. Anonymous memory is what the process needs; pages of files that are mapped
 are left out, because the system can drop them.

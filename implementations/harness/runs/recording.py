@@ -101,7 +101,8 @@ def command_of(record: Record, task_folder: str | None = None) -> str:
         words += ["--pattern", record.pattern] if record.pattern else share
         for name in record.changed:
             value = record.configuration[name]
-            words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+            text = "none" if value is None else json.dumps(value)
+            words += ["--set", f"{name}={value if isinstance(value, str) else text}"]
     own = protocol.own_texts
     name = protocol.name if own is None else own.protocol
     words += ["--protocol", name + ("" if name in PROTOCOLS else ".yaml")]

@@ -73,7 +73,7 @@ def run(
     """Run one job and write its record under `runs`, and that of the dense model if it is new.
 
     If `checkpoint` is given, the pruned model is then saved to that folder. With `publish`, both
-    records are also written to the method's folder.
+    records are also written to the folders `records` of the method and of the harness.
 
     Raises:
         BadInput: the input is invalid; checked before any work, except that the pruned model may

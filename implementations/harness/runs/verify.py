@@ -9,6 +9,7 @@ processes differ from the record. The verdict lists these differences.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from implementations.harness.runs.record_checks import (
     values,
 )
 from implementations.harness.runs.recording import tolerances_of
+from implementations.harness.runs.run import check_space
 from implementations.harness.runs.workbench import Workbench
 
 RELEVANT_HARDWARE = ("cpu", "cores", "threads", "accelerator")  # affects the values
@@ -138,6 +140,8 @@ def repeat(
         method = get_method(origin).configure(**record.configuration)
     bench = Workbench(setup)
     job = Job(method, record.seed, record.recovery)
+    if setup.stream and job.edits:
+        check_space("TMPDIR", Path(tempfile.gettempdir()), bench.footprint.bytes)
     samples = bench.prepare(job)
     measured, _ = bench.measure(job.dense)
     dense = bench.record(job.dense, measured, None)
@@ -163,7 +167,7 @@ def compare(record: Record, again: Record) -> Verdict:
     """Compare all parts of a record with its repetition and with each other."""
     return Verdict(
         comparisons=(*values(record, again), *facts(record, again), *derived(record)),
-        elsewhere=tuple(elsewhere(record, again)),
+        elsewhere=tuple(describe_differences(_relevant(record), _relevant(again))),
         changes=tuple(changes(record, again)),
         not_compared=tuple(not_compared(record, again)),
     )
@@ -171,11 +175,6 @@ def compare(record: Record, again: Record) -> Verdict:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def elsewhere(record: Record, again: Record) -> Iterator[str]:
-    """Yield the differences in hardware, processes and versions that affect the values."""
-    yield from describe_differences(_relevant(record), _relevant(again))
 
 
 def changes(record: Record, again: Record) -> Iterator[str]:

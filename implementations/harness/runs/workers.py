@@ -1,7 +1,7 @@
 """Workers for many jobs: this process, several processes of this machine, or Ray actors.
 
-A job that fails is reported, and the others continue. A job whose worker dies is retried in a new
-worker, up to `ATTEMPTS` times, then reported as failed. Workers exit when the main process is
+A job that fails is reported, and the others continue. A job whose worker dies is started again in a
+new worker, `ATTEMPTS` times in all, then reported as failed. Workers exit when the main process is
 killed.
 """
 

@@ -18,7 +18,7 @@ from implementations.harness.results.record import Rate, Record, Speed
 from implementations.harness.runs.record_checks import EXACT, SENSITIVE, Bounds, Comparison
 from implementations.harness.runs.sweep import Summary
 from implementations.harness.runs.verify import Verdict
-from tests.keyed import beside_dense
+from tests.keyed import with_divergence
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,15 @@ def test_board_has_the_dense_row_first(made_up: Callable[..., Record]):
     assert cells[""] == ["", "", "collapsed"]
 
 
+def test_board_names_what_it_was_measured_after(made_up: Callable[..., Record]):
+    (board,) = boards([made_up(values={"after_prompt/wikipedia/1024": 30.0})])
+    assert board_table(board).title == "smol · smollm2-135m · float32 · CPU · after prompts"
+
+
 def test_board_shows_divergence_and_agreement_on_the_ranking_text(
     made_up: Callable[..., Record], shown: StringIO
 ):
-    runs = [beside_dense(made_up(seed=seed), 0.5 + seed / 10, 0.712) for seed in range(2)]
+    runs = [with_divergence(made_up(seed=seed), 0.5 + seed / 10, 0.712) for seed in range(2)]
     older = made_up(method="sparsegpt")
     (board,) = boards([*runs, older])
     cells = columns(board_table(board))
@@ -97,7 +102,7 @@ def test_record_shows_divergence_and_agreement_without_a_ratio(
 ):
     terminal.show_record(made_up())
     assert "kl" not in shown.getvalue()
-    terminal.show_record(beside_dense(made_up(), 0.012345, 0.7123))
+    terminal.show_record(with_divergence(made_up(), 0.012345, 0.7123))
     for line in (
         r"ppl/c4/1024 +│ +25\.000 │ +50\.000 │ +2\.000",
         r"kl/c4/1024 +│ +│ +0\.0123 │ +│",

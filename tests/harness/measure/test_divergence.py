@@ -3,6 +3,7 @@ import torch
 from torch.nn.functional import kl_div
 
 from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.errors import BadInput
 from implementations.harness.measure.divergence import DensePredictions
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
 from implementations.harness.model.view import FAMILIES
@@ -52,6 +53,13 @@ def test_an_unchanged_model_agrees_everywhere():
     comparison = DensePredictions(model, [TOKENS]).compare(model, TOKENS)
     assert comparison.divergence == pytest.approx(0, abs=1e-12)
     assert comparison.agreement == 1
+
+
+def test_refuses_a_text_that_the_dense_model_did_not_read():
+    model = tiny_model()
+    dense = DensePredictions(model, [TOKENS])
+    with pytest.raises(BadInput, match="not a text of these dense predictions"):
+        dense.compare(model, random_tokens(samples=1, length=20))
 
 
 def test_the_model_keeps_its_own_head():

@@ -98,7 +98,9 @@ def test_refuses_invalid_prompt_and_token_counts(model):
         continuation(model, "a", 5)
 
 
-def test_nan_logits_raise(model):
+@pytest.mark.parametrize("end", [0, 2])  # 0 is also the argmax of NaN
+def test_nan_logits_raise(model, end):
+    model.hf.generation_config.eos_token_id = end
     with torch.no_grad():
         model.blocks[0].feed_forward.down.weight[0, 0] = float("nan")
     with pytest.raises(NumericsError, match="NaN"):

@@ -139,6 +139,15 @@ def test_one_seed_has_no_spread_and_names_the_limit_of_a_tie(at):
     assert "±" not in to_markdown([table]).partition("\n\n")[0]
 
 
+def test_caption_and_chart_name_what_was_measured_after_a_prompt(at):
+    values = {"after_prompt/wikipedia/1024": 30.0}
+    dense = at("dense", 0.0, 20.0).dense.model_copy(update={"values": values})
+    tables = compared(boards([at("griffin", 0.2, 30.0, values=values, dense=dense)]))
+    assert ", protocol smol, after prompts, " in to_markdown(tables)
+    (axes,) = draw(tables).axes
+    assert axes.get_title() == "smollm2-135m, smol, after prompts"
+
+
 def test_own_method_stands_beside_the_others(at):
     origin = External(source="./mine.py", sha256="ab" * 32)
     records = [at("wanda", 0.5, 40.0), at("mine", 0.5, 30.0, external=origin)]

@@ -78,6 +78,7 @@ def test_read_protocol_from_a_file(world):
         ("[", "line 1"),
         ("name: x\nname: y", "line 2: gives 'name' twice"),
         ("name: !!python/name:os.system x", "could not determine a constructor"),
+        ("name: !!bool maybe", "not valid YAML"),
         ("dtype: .nan", "dtype: Input should be"),
         ("name: X Y", "name: String should match"),
         ('name: "x\\n"', "name: String should match"),
@@ -91,6 +92,11 @@ def test_refuses_invalid_protocol_file(text, message, tmp_path):
     with pytest.raises(BadInput, match=message) as refusal:
         get_protocol(str(path))
     assert str(path) in str(refusal.value)
+
+
+def test_home_folder_is_expanded(world, monkeypatch):
+    monkeypatch.setenv("HOME", str(world.protocol.parent))
+    assert get_protocol(f"~/{world.protocol.name}").name == "tiny"
 
 
 def test_refuses_file_that_redefines_a_built_in_protocol(world):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from implementations.harness.results.boards import Board, Spread, boards
+from implementations.harness.results.metric import AGREEMENT, DIVERGENCE
 from implementations.harness.results.protocol import CalibrationText, Course, EvaluationText
 from implementations.harness.results.ranking import (
     ONE_SHOT,
@@ -12,9 +13,8 @@ from implementations.harness.results.ranking import (
     RECOVERED,
     TRAINS,
     Loss,
-    agreement,
+    beside_dense,
     class_of,
-    divergence,
     has_divergence,
     loss,
     ranking_metrics,
@@ -23,7 +23,7 @@ from implementations.harness.results.ranking import (
     trained_on,
 )
 from implementations.harness.results.record import Record, TextInfo
-from tests.keyed import beside_dense, changed
+from tests.keyed import changed, with_divergence
 from tests.site.conftest import recovered, sample
 
 HEADS = ("kv-groups", "channels")
@@ -101,29 +101,29 @@ def test_the_loss_is_the_mean_over_the_ranking_texts():
 
 
 def test_divergence_and_agreement_are_means_over_the_ranking_texts_and_seeds():
-    record = beside_dense(sample("flap", 0.2, 1.5), 0.5, 0.7)
+    record = with_divergence(sample("flap", 0.2, 1.5), 0.5, 0.7)
     on_c4 = {"kl/c4/1024": 9.0, "agreement/c4/1024": 0.1}  # the calibration text does not count
     seeds = [
         changed(record, values=record.values | on_c4),
-        beside_dense(sample("flap", 0.2, 1.5, seed=1), 0.3, 0.8),
+        with_divergence(sample("flap", 0.2, 1.5, seed=1), 0.3, 0.8),
     ]
     board = board_of(*seeds)
     assert has_divergence(board)
     (row,) = board.rows
-    assert divergence(row, board) == Spread(0.4, pytest.approx(0.02**0.5))
-    assert agreement(row, board).mean == pytest.approx(0.75)
+    assert beside_dense(row, board, DIVERGENCE) == Spread(0.4, pytest.approx(0.02**0.5))
+    assert beside_dense(row, board, AGREEMENT).mean == pytest.approx(0.75)
     # One seed was measured before runs had these values.
     board = board_of(seeds[0], sample("flap", 0.2, 1.5, seed=1))
     assert not has_divergence(board)
-    assert agreement(board.rows[0], board) is None
+    assert beside_dense(board.rows[0], board, AGREEMENT) is None
 
 
 def test_divergence_after_a_prompt():
     values = {"after_prompt/wikipedia/1024": 30.0}
-    record = beside_dense(changed(sample("griffin", 0.2, 1.5), values=values), 0.5, 0.7)
+    record = with_divergence(changed(sample("griffin", 0.2, 1.5), values=values), 0.5, 0.7)
     assert "kl_after_prompt/wikipedia/1024" in record.values
     board = board_of(record)
-    assert divergence(board.rows[0], board) == Spread(0.5)
+    assert beside_dense(board.rows[0], board, DIVERGENCE) == Spread(0.5)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from implementations.harness.errors import BadInput
 from implementations.harness.results.boards import Board, boards
+from implementations.harness.results.protocol import EvaluationText
 from implementations.harness.results.record import Rate, Record, Speed
 from implementations.harness.results.table import (
     Filter,
@@ -20,10 +21,10 @@ from implementations.harness.results.table import (
     to_csv,
     to_json,
 )
-from tests.keyed import beside_dense
+from tests.keyed import with_divergence
 
 Make = Callable[..., Record]
-WIKIPEDIA, C4 = "ppl/wikipedia/1024", "ppl/c4/1024"
+WIKIPEDIA, C4, SHORT = "ppl/wikipedia/1024", "ppl/c4/1024", "ppl/wikipedia/512"
 
 
 @pytest.fixture
@@ -73,6 +74,20 @@ def test_sort_by_column(by, expected, reverse, records):
         assert result[:0:-1][: len(expected) - 1] == expected[1:]
 
 
+def test_beginning_of_a_metric_means_the_metric_of_each_board(at: Make):
+    short = {"text": "wikipedia", "length": 512}
+    protocol = at("wanda", 0.5, 1.0).protocol.model_copy(
+        update={"name": "short", "evaluations": (EvaluationText(**short),)}
+    )
+    runs = [
+        at(method, 0.5, value, protocol=one, values={name: value})
+        for method, value in {"flap": 50.0, "wanda": 40.0}.items()
+        for one, name in ((at("wanda", 0.5, 1.0).protocol, WIKIPEDIA), (protocol, SHORT))
+    ]
+    assert names(order(boards(runs), "ppl")) == ["dense", "wanda", "flap"] * 2
+    assert names(order(boards(runs), "ppl", reverse=True)) == ["dense", "flap", "wanda"] * 2
+
+
 def test_highest_accuracy_comes_first(at: Make):
     right = {"wanda": 0.5, "flap": 0.7, "magnitude": 0.3}
     runs = [
@@ -94,8 +109,8 @@ def test_highest_accuracy_comes_first(at: Make):
 def test_rows_without_divergence_come_last(by: str, first: list[str], reverse: bool, at: Make):
     runs = [
         at("sparsegpt", 0.5, 36.0),
-        beside_dense(at("magnitude", 0.5, 50.0), 0.6, 0.8),
-        beside_dense(at("wanda", 0.5, 40.0), 0.5, 0.7),
+        with_divergence(at("magnitude", 0.5, 50.0), 0.6, 0.8),
+        with_divergence(at("wanda", 0.5, 40.0), 0.5, 0.7),
     ]
     expected = first[::-1] if reverse else first
     assert names(order(boards(runs), by, reverse=reverse)) == ["dense", *expected, "sparsegpt"]
@@ -170,7 +185,8 @@ def test_csv_contains_every_number(records, at: Make):
 
 def test_divergence_and_agreement_have_a_deviation_but_no_ratio(records, at: Make):
     both = [
-        beside_dense(at("flap", 0.3, 30.0, seed=seed), 0.4 + 0.2 * seed, 0.7) for seed in range(2)
+        with_divergence(at("flap", 0.3, 30.0, seed=seed), 0.4 + 0.2 * seed, 0.7)
+        for seed in range(2)
     ]
     rows = list(lines(boards([*records, *both])))
     measured = next(line for line in rows if line["method"] == "flap" and line["asked"] == 0.3)

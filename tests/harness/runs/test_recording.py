@@ -86,12 +86,15 @@ def test_command_contains_all_settings_of_the_record(made_up: Callable[..., Reco
     model = made_up().model.model_copy(
         update={"source": "my model", "dtype": "bfloat16", "accelerator": "cuda"}
     )
-    pattern = {"sparsity": 0.5, "pattern": "2:4", "damping": 0.1, "within": "row"}
+    settings = {"damping": 0.1, "within": "row", "power": None}
     record = made_up(
-        model=model, configuration=pattern, changed=("damping", "within"), tasks=("arc_easy",)
+        model=model,
+        configuration={"sparsity": 0.5, "pattern": "2:4", **settings},
+        changed=tuple(settings),
+        tasks=("arc_easy",),
     )
     assert command_of(record, "my tasks") == (
-        "atlas run wanda --pattern 2:4 --set damping=0.1 --set within=row --protocol smol "
-        "--model 'my model' --dtype bfloat16 --device cpu --accelerator cuda --tasks arc_easy "
-        "--task-folder 'my tasks' --seed 0"
+        "atlas run wanda --pattern 2:4 --set damping=0.1 --set within=row --set power=none "
+        "--protocol smol --model 'my model' --dtype bfloat16 --device cpu --accelerator cuda "
+        "--tasks arc_easy --task-folder 'my tasks' --seed 0"
     )

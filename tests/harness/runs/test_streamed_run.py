@@ -21,7 +21,7 @@ from implementations.harness.results.store import load_records
 from implementations.harness.runs import workbench
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run
-from implementations.harness.runs.verify import verify
+from implementations.harness.runs.verify import repeat, verify
 
 
 @pytest.fixture
@@ -85,6 +85,8 @@ def test_killed_run_continues_with_the_finished_blocks(streamed, tmp_path, monke
     assert done.record.seconds["prune"] > 1000
     assert (tmp_path / "out" / "config.json").is_file()
     assert not work_folder(tmp_path / "out").exists()
+    with pytest.raises(Unavailable, match="TMPDIR: not enough disk space"):
+        repeat(done.record)
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,7 @@ def test_weights_return_to_the_host_while_a_graph_uses_their_copies() -> None:
 
 
 def rotary_embeddings_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "to_device", lambda value, device: value)
+    monkeypatch.setattr(execution, "send_to_device", lambda value, device: value)
 
 
 def statistics_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

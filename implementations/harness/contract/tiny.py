@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from implementations.harness.data.tokens import Tokens
+from implementations.harness.model.execution import seeded
 from implementations.harness.model.surgery import PER_BLOCK
 from implementations.harness.model.view import FAMILIES, Block, LanguageModel
 
@@ -64,8 +65,7 @@ def tiny_model(
 ) -> LanguageModel:
     """Return a random model of `family` with weights so large that all blocks matter."""
     config = tiny_config(family, num_hidden_layers=blocks, **overrides)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         hf: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():

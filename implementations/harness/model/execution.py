@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -108,17 +109,6 @@ def on_device(module: nn.Module, accelerator: torch.device) -> Iterator[None]:
             module.to(home)
 
 
-def to_device(value: Any, device: torch.device) -> Any:
-    """Move every tensor inside tuples, lists and dictionaries to `device`."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if type(value) in (tuple, list):
-        return type(value)(to_device(item, device) for item in value)
-    if isinstance(value, dict):
-        return {key: to_device(item, device) for key, item in value.items()}
-    return value
-
-
 def trim_memory() -> None:
     """Return freed main memory to the system.
 
@@ -136,10 +126,13 @@ def seeded(seed: int, *, python: int | None = None) -> Iterator[None]:
     `python` is a separate seed for Python's generator, as lm-eval uses.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    kind = getattr(torch.accelerator.current_accelerator(), "type", "cuda")
+    accelerator = torch.accelerator.current_accelerator()
+    # The functions of MPS accept no device, which `fork_rng` passes to them.
+    kind = "cuda" if accelerator is None or accelerator.type == "mps" else accelerator.type
+    # Without `devices`, `fork_rng` warns if there are several.
+    devices = range(torch.get_device_module(kind).device_count())
     try:
-        # The functions of MPS accept no device, which `fork_rng` passes to them.
-        with torch.random.fork_rng(device_type="cuda" if kind == "mps" else kind):
+        with torch.random.fork_rng(devices, device_type=kind):
             random.seed(seed if python is None else python)
             np.random.seed(seed % 2**32)  # NumPy accepts no larger seed
             torch.manual_seed(seed)
@@ -202,7 +195,7 @@ class Boundary:
 
         Tensors in `weights` replace parameters of the block in this pass, by name.
         """
-        args, kwargs = to_device(self.arguments[block.index][x.shape[:2]], self.accelerator)
+        args, kwargs = send_to_device(self.arguments[block.index][x.shape[:2]], self.accelerator)
         if weights:
             y = functional_call(block.module, dict(weights), (x, *args), kwargs)
         else:

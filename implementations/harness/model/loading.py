@@ -106,7 +106,7 @@ def load_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
 
     Raises `BadInput` if it is missing, unreadable, or belongs to another model.
     """
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if not _has_tokenizer(folder):
         raise BadInput(
             f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}); copy it from the base "
             "model, or use tokenizer=False if you need only token ids"
@@ -127,7 +127,7 @@ def load_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
 
 
 def hub_folder(name: str) -> Path:
-    """Return the local snapshot of a hub model, downloading it unless it is cached completely.
+    """Return the local snapshot of a hub model; what is not in the cache is downloaded.
 
     Raises `BadInput` if the hub has no such model and `Unavailable` if the download fails; an
     unreachable hub is reported within 10 seconds.
@@ -140,8 +140,13 @@ def hub_folder(name: str) -> Path:
             if constants.HF_HUB_OFFLINE:
                 raise
         else:
-            return cached.parent
+            if constants.HF_HUB_OFFLINE or _has_tokenizer(cached.parent):
+                return cached.parent
     return hub_model(name, _needed)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
 def _is_hub_id(name: str) -> bool:

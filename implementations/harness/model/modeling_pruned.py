@@ -37,9 +37,6 @@ ROWS = {
     "fc1": "channels",
 }
 COLUMNS = {"o_proj": "heads", "out_proj": "heads", "down_proj": "channels", "fc2": "channels"}
-# Layers whose columns (READERS) or rows (WRITERS) are dimensions of the residual stream.
-READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "fc1")
-WRITERS = ("o_proj", "out_proj", "down_proj", "fc2")
 INDICES = ("rows", "columns")  # the index buffers of an IndexedLinear, by dimension
 FEATURES = ("out_features", "in_features")
 # Matrices on the residual stream of a block: of its two halves, and around the whole block.
@@ -323,9 +320,9 @@ def narrow_residual(block: Any, before: int, between: int, after: int) -> None:
     for half, norm, entering, leaving in halves:
         narrow_norm(norm, entering)
         for name, linear in half.named_children():
-            if name in READERS:
+            if name in ROWS:  # its columns are dimensions of the residual stream
                 shrink(linear, 1, slice(entering))
-            elif name in WRITERS:
+            elif name in COLUMNS:  # its rows are
                 shrink(linear, 0, slice(leaving))
     for place, out, inner in zip(SHORTCUTS, (between, after), (before, between), strict=True):
         set_stream_matrix(block, place, block.input_layernorm.weight.new_empty(out, inner))

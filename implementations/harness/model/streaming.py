@@ -30,7 +30,9 @@ from transformers import PreTrainedModel
 from implementations.harness.errors import BadInput, in_short
 from implementations.harness.model.checkpoint import (
     SHAPES,
+    check_loaded,
     configuration,
+    errors_as_bad_input,
     generation_settings,
     model_class,
     quiet,
@@ -211,7 +213,12 @@ def open_streamed(
         )
     files = _names(weight_files(origin.folder))
     loaded = load_tokenizer(origin.folder, config.vocab_size) if tokenizer else None
-    with init_empty_weights(include_buffers=False), quiet():
+    problem = f"the model in {origin.folder} cannot be loaded"
+    with (
+        errors_as_bad_input(problem, "download it again"),
+        init_empty_weights(include_buffers=False),
+        quiet(),
+    ):
         hf = model_class(config)._from_config(config, dtype=wanted)
     hf.config.name_or_path = str(origin.folder)
     hf.generation_config = generation_settings(origin.folder)
@@ -223,6 +230,7 @@ def open_streamed(
             f"the weights in {origin.folder} lack {len(missing)} tensors, such as "
             f"{in_short(missing[0], 120)}; load the model with transformers and save it again"
         )
+    _check_shapes(origin.folder, hf, files)
     outside = {name: name for name in expected if not name.startswith(blocks_of(hf))}
     state = {name: tensor.to(wanted) for name, tensor in _read(outside, files).items()}
     hf.load_state_dict(state, strict=False, assign=True)
@@ -234,6 +242,32 @@ def open_streamed(
         name=origin.name,
         identity=origin.identity(),
         accelerator=None if accelerator is None else parse_device(accelerator),
+    )
+
+
+def _check_shapes(folder: Path, hf: PreTrainedModel, files: Mapping[str, Path]) -> None:
+    """Raise `BadInput` if the files have other tensors or other shapes than the empty `hf`."""
+    stored: dict[str, list[int]] = {}
+    for file in set(files.values()):
+        with safe_open(file, "pt") as content:
+            names = content.keys()
+            stored |= {name: content.get_slice(name).get_shape() for name in names}
+    own = {name: list(tensor.shape) for name, tensor in hf.state_dict().items()}
+    check_loaded(
+        folder,
+        {
+            "missing_keys": [],
+            # Old checkpoints have the buffers `inv_freq`, which transformers ignores, too.
+            "unexpected_keys": [
+                name for name in stored.keys() - own.keys() if "rotary_emb.inv_freq" not in name
+            ],
+            "mismatched_keys": [
+                (name, stored[name], shape)
+                for name, shape in own.items()
+                if stored.get(name, shape) != shape
+            ],
+            "error_msgs": [],
+        },
     )
 
 

@@ -8,6 +8,7 @@ cannot show that the hub still stores its files under these names.
 import gzip
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -140,12 +141,15 @@ class TestHub:
         write_c4(tmp_path / "hub", "train.00000-of-01024", texts)
         assert read("read_documents", "c4-train", hub) == texts
 
-    def test_error_names_damaged_file(self, hub, tmp_path):
-        (tmp_path / "hub" / WIKITEXT).mkdir(parents=True)
-        write_file(tmp_path / "hub" / WIKITEXT, "test-00000-of-00001.parquet", "not parquet")
-        answer = read("read_text", "wikitext2", hub)
+    def test_damaged_file_is_downloaded_again_after_the_named_one_is_deleted(self, hub, tmp_path):
+        (tmp_path / "hub" / C4).mkdir(parents=True)
+        write_file(tmp_path / "hub" / C4, "c4-train.00000-of-01024.json.gz", "not gzip")
+        answer = read("read_documents", "c4-train", hub)
         assert answer["error"] == "Unavailable"
-        assert "test-00000-of-00001.parquet cannot be read" in answer["message"]
+        assert "c4-train.00000-of-01024.json.gz cannot be read" in answer["message"]
+        Path(re.search("Delete (.+) to download", answer["message"])[1]).unlink()
+        write_c4(tmp_path / "hub", "train.00000-of-01024", ["One."])
+        assert read("read_documents", "c4-train", hub) == ["One."]
 
     @pytest.mark.parametrize("rows", [[{"other": "a"}], [{"text": 1}], [{"text": "a"}, {}]])
     def test_error_names_file_without_texts(self, hub, tmp_path, rows):
@@ -154,7 +158,7 @@ class TestHub:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
         answer = read("read_documents", "c4-train", hub)
         assert answer["error"] == "Unavailable"
-        assert "json.gz has rows without text. Delete it" in answer["message"]
+        assert "json.gz has rows without text. Delete /" in answer["message"]
 
     def test_file_missing_on_the_hub(self, hub):
         answer = read("read_text", "wikitext2", hub)

@@ -124,6 +124,15 @@ class TestDisjoint:
         with pytest.raises(BadInput, match="use different texts"):
             check_disjoint(tokens_of(sample), tokens_of(stretch.reshape(2, length), text="copy"))
 
+    @pytest.mark.parametrize("shared", [100, 127])
+    def test_passage_in_the_middle_of_windows_of_other_neighbours(self, shared):
+        calibration, evaluation = random_ids(3, 200), random_ids(4, 200, 1)
+        evaluation[3, 30 : 30 + shared] = calibration[1, 60 : 60 + shared]
+        with pytest.raises(BadInput, match=r"share tokens of made \[200, 400\)"):
+            check_disjoint(tokens_of(calibration), tokens_of(evaluation, text="other"))
+        evaluation[3, 30 + 99] = 50_000
+        check_disjoint(tokens_of(calibration), tokens_of(evaluation, text="other"))
+
     def test_windows_that_are_not_adjacent_are_not_joined(self):
         windows, start = random_ids(2, 10), ((0, 10), (11, 21))
         evaluation = Tokens(windows, "made", start, "copy", batch_size=1)

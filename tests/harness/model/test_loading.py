@@ -263,6 +263,16 @@ def test_loads_cached_hub_model_without_the_hub(dense, cache, no_hub, monkeypatc
     assert torch.equal(logits(model.hf), logits(load_checkpoint(dense)))
 
 
+def test_asks_the_hub_for_the_tokenizer_of_a_cached_model(dense, cache, no_hub, monkeypatch):
+    for file in put_in_cache(cache, dense).glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(Unavailable, match="org/tiny cannot be downloaded"):
+        load_model("org/tiny")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(BadInput, match="has no tokenizer"):
+        load_model("org/tiny")
+
+
 def test_does_not_use_incomplete_cached_model(dense, cache, no_hub, monkeypatch):
     (put_in_cache(cache, dense) / "model.safetensors").unlink()
     with pytest.raises(Unavailable, match="org/tiny cannot be downloaded"):

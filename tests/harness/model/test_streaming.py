@@ -257,6 +257,22 @@ def test_weights_with_other_names_are_refused(folder):
         opened(folder)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("num_hidden_layers", 1, "are unexpected, such as model.layers.1"),
+        ("intermediate_size", 8, "have another shape, such as model.layers.0.mlp.down_proj"),
+        ("vocab_size", 7, "have another shape, such as model.embed_tokens"),
+        ("pruned_shapes", [], "cannot be loaded"),
+    ],
+)
+def test_weights_that_do_not_match_the_configuration_are_refused(folder, setting, value, message):
+    file = folder / "dense" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {setting: value}))
+    with pytest.raises(BadInput, match=message):
+        opened(folder)
+
+
 def test_pickles_are_refused(folder):
     file = folder / "dense" / "model.safetensors"
     torch.save(load_file(file), folder / "dense" / "pytorch_model.bin")

@@ -17,11 +17,12 @@ ALWAYS = "tests/test_repository.py"
 """The rules of the repository, which take seconds."""
 
 METHOD_OVERVIEWS = (
+    "tests/catalog/exports/test_awesome_list.py",
     "tests/test_paper_defaults.py",
     "tests/test_readme_numbers.py",
     "tests/test_records.py",
 )
-"""Tests of all methods together: their defaults, pages and records."""
+"""Tests of all methods together: their defaults, pages and records, and LIST.md."""
 
 MODEL_FREE = tuple(
     f"tests/{folder.name}"

@@ -27,6 +27,43 @@ def test_facts_of_bibtex_files_are_unconfirmed(tmp_path: Path) -> None:
     assert draft.sources == ["BibTeX"]
 
 
+@pytest.mark.parametrize("journal", ["CoRR", "ArXiv", "Journal of Rivers"])
+def test_without_a_known_venue_bibtex_gives_no_volume(tmp_path: Path, journal: str) -> None:
+    path = tmp_path / "paper.bib"
+    path.write_text(
+        f"@article{{x, title={{FooPrune}}, author={{Bee, Ann}}, journal={{{journal}}},"
+        " volume={abs/2401.01234}, year=2024, pages={1--9}, eprint={2401.01234}}"
+    )
+    draft = Draft()
+    add_file(draft, path)
+    assert draft.data["title"] == "FooPrune"
+    assert not {"volume", "pages", "venue"} & set(draft.data)
+
+
+def test_answered_fields_are_no_longer_unverified() -> None:
+    draft = Draft()
+    for loc in (("title",), ("volume",)):
+        draft.guess(loc, "A", "BibTeX")
+    draft.complete("2026-12-01")
+    assert draft.data["sources"]["unverified"] == ["title", "volume"]
+    draft.drop(("volume",))
+    draft.put(("title",), "B", "you")
+    draft.answered |= {"title", "volume"}
+    draft.complete("2026-12-01")
+    assert "unverified" not in draft.data["sources"]
+
+
+def test_items_of_a_list_are_appended() -> None:
+    draft = Draft()
+    for index in (1, 2):  # the first was not accepted
+        draft.put(("code", index, "url"), f"https://example.org/{index}", "arXiv")
+    draft.complete_code()
+    assert [code["url"] for code in draft.data["code"]] == [
+        "https://example.org/1",
+        "https://example.org/2",
+    ]
+
+
 def test_options_override_an_entry() -> None:
     draft = Draft()
     draft.put(("taxonomy", "calibration"), "none", "you")

@@ -56,6 +56,10 @@ def test_facts_of_the_list_are_unverified() -> None:
     assert made.data["sources"]["from"] == ["A"]
 
 
+def test_uses_the_times_of_the_list() -> None:
+    assert draft(when=["static"])[0].data["taxonomy"]["when"] == ["static"]
+
+
 def test_facts_of_sources_are_verified() -> None:
     made, _ = draft(ARXIV, venue="arXiv")
     assert made.data["status"] == "preprint"

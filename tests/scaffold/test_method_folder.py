@@ -16,6 +16,7 @@ from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
 from tools.scaffold import ScaffoldError, scaffold
 from tools.scaffold import __main__ as command
+from tools.scaffold.method_folder import render
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -168,10 +169,15 @@ def test_capabilities_come_from_the_taxonomy(checkout, words, abilities):
 
 
 def test_names_units_unknown_to_the_harness(checkout):
-    words = taxonomy("structured", prunes=["hidden", "channels", "head-channels"])
+    words = taxonomy("structured", prunes=["vocabulary", "channels", "head-channels"])
     scaffold("toy", made_up(taxonomy=words), checkout)
-    assert "# The harness has no unit for: hidden.\n" in code(checkout, "toy")
+    assert "# The harness has no unit for: vocabulary.\n" in code(checkout, "toy")
     assert 'granularity=("channels", "value-dims", "rotary-pairs")' in code(checkout, "toy")
+
+
+def test_methods_of_all_papers_can_be_defined(papers):
+    for slug, paper in papers.items():
+        exec(render(slug, paper)[f"{slug}.py"], {"__name__": slug})
 
 
 def test_readme_quotes_the_entry(checkout):

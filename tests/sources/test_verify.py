@@ -151,6 +151,12 @@ def test_searches_the_venue_of_preprints_by_title(client: Client) -> None:
     assert re.fullmatch(r"\w+ has iclr 2024.*: the preprint has been published", venue.message)
 
 
+def test_asks_for_an_identifier_once(client: Client, replay: Replay) -> None:
+    of(PREPRINT, client)
+    hosts = [request.host for request in replay.requests]
+    assert hosts.count("export.arxiv.org") == 1
+
+
 def test_new_code_of_preprints_is_a_warning(client: Client) -> None:
     code = "https://github.com/locuslab/wanda"
     found = of(PREPRINT, client)

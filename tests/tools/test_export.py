@@ -47,6 +47,14 @@ def test_invalid_entry_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_folder_in_place_of_a_file_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "papers.json").mkdir()
+    done = export("--out", tmp_path)
+    assert done.code == 1
+    assert f"{tmp_path / 'papers.json'}: is a folder" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["papers.json"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -53,6 +53,7 @@ def test_tools_run_all_tests_without_models() -> None:
 
 def test_every_place_and_its_tests_exist() -> None:
     assert all((ROOT / test).is_file() for test in METHOD_OVERVIEWS)
+    assert "tests/catalog/exports/test_awesome_list.py" in METHOD_OVERVIEWS
     for place, tests in PLACES.items():
         assert (ROOT / place).exists(), place
         for test in tests:

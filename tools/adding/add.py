@@ -251,7 +251,11 @@ class PaperAdder:
         try:
             self._write_checked(slug)
         except EntryError as error:
-            invalid = [flag for flag in FIELDS if _is_among(FIELDS[flag], error.fields)]
+            invalid = [
+                flag
+                for flag, field in FIELDS.items()
+                if _is_among(field, error.fields) and _fits_on_a_line(self.draft.get(field.loc))
+            ]
             if not self.ask or not invalid:
                 raise
             say(str(error), fg="red")
@@ -316,9 +320,12 @@ def slug_problem(text: str) -> str | None:
 def _is_among(field: Field, paths: Collection[str]) -> bool:
     """Whether a question about a field can fix one of the invalid fields."""
     own = field_path(field.loc)
-    return not field.mapping and any(
-        path == own or path.startswith((f"{own}.", f"{own}[")) for path in paths
-    )
+    return any(path == own or path.startswith((f"{own}.", f"{own}[")) for path in paths)
+
+
+def _fits_on_a_line(value: object) -> bool:
+    """Whether a value can be edited as an answer: no list, or a list of texts."""
+    return not isinstance(value, list) or all(isinstance(one, str) for one in value)
 
 
 def _missing_facts(gaps: Sequence[Field]) -> str:

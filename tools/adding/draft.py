@@ -73,9 +73,10 @@ class Draft:
         """Set the value at a path and its origin."""
         part: Any = self.data
         for step, following in pairwise(loc):
-            if isinstance(step, int):
-                part += [{}] * (step + 1 - len(part))
-                part = part[step]
+            if isinstance(step, int):  # an index after the end appends
+                if step >= len(part):
+                    part.append({})
+                part = part[min(step, len(part) - 1)]
             else:
                 part = part.setdefault(step, [] if isinstance(following, int) else {})
         part[loc[-1]] = value
@@ -106,7 +107,7 @@ class Draft:
 
     @property
     def has_paper(self) -> bool:
-        """Whether the work has a paper; baselines have none."""
+        """Whether the work needs a tagline and a status, as all but baselines do."""
         return bool(self.value("kind") != "baseline")
 
     @property
@@ -154,18 +155,26 @@ class Draft:
         self.offer(("sources", "checked"), today, "")
         self.offer(("sources", "read"), "abstract", "")
         self.offer(("sources", "from"), self.sources, "")
-        if names := self.unverified():
-            self.put(("sources", "unverified"), names, "")
+        unverified = self.unverified()  # of an earlier attempt, some are answered by now
+        self.drop(("sources", "unverified"))
+        if unverified:
+            self.put(("sources", "unverified"), unverified, "")
 
     def unverified(self) -> list[str]:
         """Return the unconfirmed fields as `sources.unverified` lists them."""
         named = self.get(("sources", "unverified")) or []
-        guesses = [field_path(loc).partition("[")[0] for loc in self.origin if loc in self.guessed]
-        return list(dict.fromkeys([*named, *guesses]))
+        guesses = [_listed(loc) for loc in self.origin if loc in self.guessed]
+        answered = {_listed(FIELDS[flag].loc) for flag in self.answered}
+        return [name for name in dict.fromkeys([*named, *guesses]) if name not in answered]
 
     def paper(self, path: Path) -> tuple[Paper | None, list[Problem]]:
         """Return the validated paper, or None and the problems."""
         return validate(Document(path, data=self.data), Paper)
+
+
+def _listed(loc: Loc) -> str:
+    """Return a path as `sources.unverified` lists it: a list is one field."""
+    return field_path(loc).partition("[")[0]
 
 
 def value_problem(field: Field, value: Value) -> str | None:

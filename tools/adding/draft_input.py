@@ -18,6 +18,7 @@ from tools.catalog.schema.identifiers import SCHEMES
 from tools.catalog.schema.paper import Paper
 from tools.sources.lookup.identification import identify
 from tools.sources.lookup.queries import read_bibtex
+from tools.sources.merge import VENUE_FACTS
 from tools.sources.names.references import Reference, Unidentified
 from tools.sources.services.facts import Facts, Resolved
 
@@ -54,7 +55,9 @@ def _add_bibtex(draft: Draft, text: str, path: Path) -> Facts:
     draft.sources.append(facts.source)
     draft.abstract = facts.abstract or ""
     for loc, value in facts_by_path(facts):
-        draft.guess(loc, value, facts.source)
+        # Without a known venue, these are of a preprint server or of an unknown journal.
+        if facts.venue or loc[0] not in VENUE_FACTS:
+            draft.guess(loc, value, facts.source)
     return facts
 
 

@@ -79,8 +79,7 @@ def checklist(found: Proposals) -> Iterator[str]:
 
 def _line(paper: Candidate) -> str:
     parts = ", ".join(markdown(part) for part in (paper.title, paper.author, paper.date) if part)
-    # A backtick would end the code.
-    command = escape(add_command(paper.title.replace("`", ""), paper.links))
+    command = escape(add_command(paper.title, paper.links)).replace("`", "")  # would end the code
     return f"- [ ] {parts}: `{command}`"
 
 

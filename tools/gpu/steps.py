@@ -128,7 +128,7 @@ class Ended(NamedTuple):
     """How a step ended."""
 
     status: str
-    """`done`, `failed` or `cut`."""
+    """`done`, `failed`, `cut`, `not available` or `not started`."""
     seconds: float
     reason: str = ""
 

@@ -34,7 +34,7 @@ class Record(Ids):
     calibration: Short | None = None
     recovery: Short | None = None
     allocation: Short | None = None
-    when: Short | None = None
+    when: Many[Short] | None = None
     combines: Many[Short] | None = None
     architecture: Many[Short] | None = None
     topic: Many[Short] | None = None

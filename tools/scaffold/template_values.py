@@ -15,15 +15,26 @@ from tools.catalog.schema.vocabulary import vocabulary
 MAX_NAME = 20  # of a class or module: three such names share an import line
 WIDTH = 100
 
+NAMES = ("Capabilities", "LanguageModel", "Ratio", "Tokens")
+"""What every method imports from the harness."""
+
 # Terms of the taxonomy and the corresponding units of the harness.
 WEIGHTS = ("unstructured", "semi-structured")
 UNITS = {
     "heads": ["kv-groups"],
     "head-channels": ["value-dims", "rotary-pairs"],
     "channels": ["channels"],
+    "hidden": ["hidden"],
     "blocks": ["blocks"],
+    "attention-sublayers": ["sublayers"],
+    "feed-forward-sublayers": ["sublayers"],
+    "experts": ["experts"],
 }
-CALIBRATION = {"gradients": "gradient", "input": "none"}
+CALIBRATION = {
+    "gradients": "gradient",
+    "input": "none",
+    **dict.fromkeys(("synthetic", "task-data", "unknown", None), "forward"),
+}
 """Terms of the code that differ from those of the catalog."""
 
 
@@ -32,8 +43,12 @@ def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
     name = paper.name or slug.capitalize()
     units = _units(taxonomy)
     granularity = [word for word in WEIGHTS if word in taxonomy.granularity]
-    granularity += [kind for unit in units for kind in UNITS.get(unit, [])]
+    granularity += dict.fromkeys(kind for unit in units for kind in UNITS.get(unit, []))
+    patterns = "semi-structured" in granularity
     structured = not set(WEIGHTS) & set(granularity)
+    base = "UnitMethod" if structured else "WeightMethod"
+    if "experts" in granularity:
+        base = "ExpertMethod"
     return {
         "slug": slug,
         "name": name,
@@ -45,16 +60,12 @@ def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
         "code": next((code.url for code in paper.code or () if code.official), ""),
         "granularity": _listed(granularity),
         "no_unit": [unit for unit in units if unit not in UNITS],
-        "calibration": _calibration(taxonomy.calibration),
-        "patterns": "semi-structured" in granularity,
+        "calibration": CALIBRATION.get(taxonomy.calibration, taxonomy.calibration),
+        "patterns": patterns,
         "structured": structured,
-        "base": "UnitMethod" if structured else "WeightMethod",
+        "base": base,
+        "imports": sorted([*NAMES, base, *(["Pattern"] if patterns else [])]),
     }
-
-
-def _calibration(word: str | None) -> str:
-    """Return the calibration in the terms of the code, `forward` if it is unknown."""
-    return CALIBRATION.get(word or "", word or "forward")
 
 
 def _listed(words: list[str]) -> str:

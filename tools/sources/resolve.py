@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -38,9 +38,9 @@ def resolve(start: Reference | Facts, client: Client) -> Resolved:
     source is only noted.
     """
     if isinstance(start, Facts):
-        inquiry = Inquiry([start], None, client)
+        inquiry = Inquiry([start], [], client)
     else:
-        inquiry = Inquiry([fetch(start, client)], start, client)
+        inquiry = Inquiry([fetch(start, client)], [start], client)
     inquiry.follow()
     for service in services_for("preprints"):
         if not inquiry.knows(service.schemes):
@@ -76,11 +76,11 @@ def candidates(title: str, client: Client) -> list[Candidate]:
 class Inquiry:
     """The facts found about one paper so far, and the references already looked up."""
 
-    def __init__(self, known: Sequence[Facts], asked: Reference | None, client: Client) -> None:
+    def __init__(self, known: Sequence[Facts], asked: Iterable[Reference], client: Client) -> None:
         self.found = [*known]
         self.notes: list[str] = []
         self._client = client
-        self._asked = {asked}
+        self._asked = {*asked}
         self._strangers: set[tuple[str, str]] = set()
 
     def knows(self, schemes: Container[str]) -> bool:

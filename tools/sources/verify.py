@@ -25,7 +25,8 @@ WRONG = (AnotherPaper, NotFound)
 def verify(entry: Entry, client: Client) -> Iterator[Problem]:
     """Yield the contradictions between an entry and the source of each of its identifiers."""
     found: list[Facts] = []
-    for reference in references(dict(entry.paper.ids)):
+    asked = list(references(dict(entry.paper.ids)))
+    for reference in asked:
         try:
             found.append(fetch(reference, client))
         except SourceError as error:
@@ -34,7 +35,7 @@ def verify(entry: Entry, client: Client) -> Iterator[Problem]:
     for check in (_title, _authors, _dates):
         yield from check(entry, found)
     if found and entry.paper.status == "preprint":
-        inquiry = Inquiry(found, None, client)
+        inquiry = Inquiry(found, asked, client)
         inquiry.search_venues()
         found = inquiry.found
         yield from _code(entry, found)

@@ -120,6 +120,10 @@ def _build(document: Document) -> Any:
     try:
         # Composing returns nodes, so tags in the file cannot run code.
         node = yaml.compose(text, Loader=Loader)
+        return node and _Builder(document).value(node, (), node)
+    except RecursionError:
+        document.problems.append(Problem(path, 1, "", "is nested too deeply", "use fewer brackets"))
+        return None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         lines = text.splitlines()
@@ -138,7 +142,6 @@ def _build(document: Document) -> Any:
         message = "contains a control character, which YAML forbids"
         document.problems.append(Problem(path, line, "", message, "remove it"))
         return None
-    return node and _Builder(document).value(node, (), node)
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:

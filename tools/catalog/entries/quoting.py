@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -51,13 +50,8 @@ def key_of(name: str) -> str:
     return scalar(name, flow=True)
 
 
-def scalar(value: Any, name: str = "", *, flow: bool = False) -> str:
-    """Format a text, number or flag; inside brackets (`flow`) more texts need quotes."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{Decimal(repr(value)):f}".removesuffix(".0")
-    text = str(value)
+def scalar(text: str, name: str = "", *, flow: bool = False) -> str:
+    """Format a text; inside brackets (`flow`) more texts need quotes."""
     if name in BARE and BARE[name].fullmatch(text):
         return text
     return text if name not in QUOTED and _plain(text, flow) else _quote(text)

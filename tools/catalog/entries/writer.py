@@ -66,14 +66,17 @@ CANONICAL = {
 }
 
 
-def render(paper: Paper) -> str:
-    """Return the text of the file of a paper."""
-    return _write(as_data(paper))
-
-
 def canonical(data: Mapping[str, Any]) -> str:
     """Return fields, as texts, in the canonical layout, with spaces and identifiers corrected."""
-    return _write(_clean(data))
+    cleaned = _clean(data)
+    lines = [SCHEMA]
+    group = 0
+    for name in _ordered(cleaned, ""):
+        if name in ORDER[""]:
+            group, before = _group(name), group
+            lines += [""] * (group != before)
+        lines += _field(name, cleaned[name], "")
+    return "\n".join([*lines, ""])
 
 
 def as_data(paper: Paper) -> dict[str, Any]:
@@ -96,17 +99,6 @@ def _clean(value: Any, name: str = "") -> Any:
     if not found:
         return text
     return found[1].lower() if name == "doi" else found[1]
-
-
-def _write(data: Mapping[str, Any]) -> str:
-    lines = [SCHEMA]
-    group = 0
-    for name in _ordered(data, ""):
-        if name in ORDER[""]:
-            group, before = _group(name), group
-            lines += [""] * (group != before)
-        lines += _field(name, data[name], "")
-    return "\n".join([*lines, ""])
 
 
 def _group(name: str) -> int:

@@ -5,6 +5,7 @@ Exports are reproducible byte for byte: papers are sorted by slug, and lines end
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,6 +32,9 @@ They take the papers by slug, and the slugs with a method folder mapped to wheth
 def write(texts: Mapping[str, str], folder: Path) -> list[Path]:
     """Write all files into a folder, which is created, or none of them; raises `OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name in texts:
+        if (folder / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(folder / name))
     with ExitStack() as stack:
         for name, text in texts.items():
             stack.enter_context(atomic_file(folder / name)).write(text.encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from itertools import takewhile
 
 from pylatexenc.latex2text import LatexNodes2Text
 from pylatexenc.latexwalker import LatexWalkerError
@@ -64,7 +65,7 @@ def pages(first: str | None, last: str | None = None) -> str | None:
 def day(*parts: int | str | None) -> str | None:
     """Return a date as `2023-01-02`, `2023-01` or `2023`, up to the first invalid part."""
     written = (str(part) for part in parts if part is not None)
-    numbers = [int(part) for part in written if part.isdecimal()]
+    numbers = map(int, takewhile(str.isdecimal, written))
     limits = ((1950, 2100), (1, 12), (1, 31))
     known: list[str] = []
     for number, (low, high) in zip(numbers, limits, strict=False):

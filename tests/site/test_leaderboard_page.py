@@ -26,7 +26,7 @@ from tools.site import board_columns, chart, vega
 from tools.site.addresses import record_address, record_anchor
 from tools.site.answers import Ranking, share
 from tools.site.atlas import Atlas
-from tools.site.formatting import memory, number, seconds, times
+from tools.site.formatting import memory, number, seconds
 from tools.site.pages import leaderboard
 
 METRIC = PROTOCOLS["smol"].metrics[0]
@@ -619,8 +619,6 @@ def test_invalid_perplexities_are_not_drawn(records: list[Record]) -> None:
         (number(-1.7e308), "-1.7e+308"),
         (number(float("inf")), "∞"),
         (number(999_999_999), "999,999,999"),
-        (times(3, 2), "1.50"),
-        (times(3, 0), "–"),
     ],
 )
 def test_sizes_and_times_are_formatted(written: str, read_: str) -> None:

@@ -100,7 +100,7 @@ def test_disagreeing_tables_are_mixed_in_one_paper_or_several() -> None:
         ("third", False),
     ]
     near = claim(8.0, {"other": 8.1}), claim(8.1, {"other": 8.0}, model="LLaMA-13B")
-    assert order(atlas(*near, records=records)).verdict == "papers disagree"
+    assert order(atlas(*near, records=records)).verdict == "too close in papers"
 
 
 def test_higher_is_better_for_metrics_that_say_so() -> None:

@@ -19,9 +19,10 @@ import pytest
 
 from implementations.harness.results.boards import boards
 from implementations.harness.results.metric import PERPLEXITY
-from implementations.harness.results.record import NO_SPEED_UP, Record
+from implementations.harness.results.record import NO_SPEED_UP, External, Record
 from implementations.harness.results.store import load_record, save_record
 from tests.catalog.invented import baseline, paper
+from tests.keyed import changed
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper, Sources
 from tools.site.addresses import record_address, record_path
@@ -327,6 +328,15 @@ def test_the_newest_record_of_a_repeated_run_is_used(
     save_record(new, tmp_path / "a")
     save_record(old, tmp_path / "b")
     assert read(bare_checkout, runs=tmp_path).records == (new,)
+
+
+def test_records_of_methods_outside_the_atlas_are_not_shown(
+    bare_checkout: Path, tmp_path: Path, records: list[Record]
+) -> None:
+    origin = External(source="./mine.py", sha256="ab" * 32)
+    for record in (records[0], changed(records[0], method="mine", external=origin)):
+        save_record(record, tmp_path)
+    assert read(bare_checkout, runs=tmp_path).records == (records[0],)
 
 
 # Hostile text

@@ -16,7 +16,13 @@ from tools.site.pages import make
 def main(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("build/docs"),
     runs: Annotated[
-        Path | None, typer.Option(envvar="ATLAS_RUNS", help="Folder of additional runs to show.")
+        Path | None,
+        typer.Option(
+            envvar="ATLAS_RUNS",
+            exists=True,
+            file_okay=False,
+            help="Folder of additional runs of the atlas's methods to show.",
+        ),
     ] = None,
 ) -> None:
     """Write the pages that mkdocs renders; on an error, leave the folder unchanged."""
@@ -25,6 +31,8 @@ def main(
         write(out, make(atlas), atlas.root / "docs" / "assets")
     except (CatalogError, BadInput, Unavailable) as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or out}: {error.strerror}. Choose another --out.")
 
 
 if __name__ == "__main__":

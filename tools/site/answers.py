@@ -188,12 +188,7 @@ class Ranking:
 
     def at(self, removed: str) -> list[Answer]:
         """Return the answers at a share or pattern: by class, and best first within a class."""
-        answers = [
-            answer
-            for question, found in self.by_question.items()
-            for answer in found
-            if question.share == removed
-        ]
+        answers = [answer for answer in self.by_row.values() if answer.question.share == removed]
         order = list(CLASSES)
         return sorted(answers, key=lambda one: (order.index(one.kind), _mean(one.loss)))
 
@@ -203,7 +198,7 @@ class Ranking:
         found: dict[Question, list[Row]] = defaultdict(list)
         for row in self.board.rows:
             found[question_of(row)].append(row)
-        places = {answer.row.first.key: place for place, answer in enumerate(self._sorted)}
+        places = {key: place for place, key in enumerate(self.by_row)}
         last = len(places)
         for rows in found.values():
             rows.sort(key=lambda row: (places.get(row.first.key, last), self._ratio(row)))
@@ -225,10 +220,6 @@ class Ranking:
             for row in rows
         ]
         return sorted(answers, key=lambda one: (_mean(one.loss), self._ratio(one.row)))
-
-    @property
-    def _sorted(self) -> list[Answer]:
-        return [answer for answers in self.by_question.values() for answer in answers]
 
     def _ratio(self, row: Row) -> float:
         ratio = ratio_to_dense(row, self.board)

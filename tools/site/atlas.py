@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from implementations.harness.errors import BadInput
 from implementations.harness.results.boards import Board, boards, newest
 from implementations.harness.results.reading import read_json, read_text
-from implementations.harness.results.record import Record
+from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import load_records, methods, published_folders
 from implementations.harness.results.table import Filter
 from tools.catalog.entries.loader import load_catalog
@@ -163,15 +163,16 @@ def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:
     """
     implementations = repository / "implementations"
     folders = published_folders(implementations) + ([runs] if runs else [])
-    records = tuple(newest(load_records(folders)))
     papers = load_catalog(repository / "catalog" / "papers")
+    slugs = [slug for slug in methods(implementations) if slug in papers]
+    # Methods outside the atlas have no page that their records could link to.
+    records = tuple(one for one in newest(load_records(folders)) if one.method in (DENSE, *slugs))
     code = load(repository)
     return Atlas(
         papers=papers,
         methods={
             slug: _method(implementations / slug, code.modules[slug].modules[slug], records)
-            for slug in methods(implementations)
-            if slug in papers
+            for slug in slugs
         },
         records=records,
         repository=os.environ.get("ATLAS_REPOSITORY", ""),

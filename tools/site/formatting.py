@@ -33,11 +33,6 @@ def measurement(value: float, name: str) -> str:
     return write(value)
 
 
-def times(after: float, before: float) -> str:
-    """Write the ratio of two values; a dash if `before` is 0."""
-    return number(after / before) if before else "–"
-
-
 def count(value: int) -> str:
     """Write a number of parameters: `134.5 M`."""
     for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
@@ -54,7 +49,7 @@ def percent(value: float) -> str:
 def memory(size: int) -> str:
     """Write a size in bytes: `1.96 GB`."""
     for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= one:
+        if size >= 0.9995 * one:  # which is rounded to 1
             return f"{size / one:.3g} {unit}"
     return f"{size} bytes"
 

@@ -419,11 +419,13 @@ def measured_ratios(cost: Cost) -> list[float]:
 
 
 def _measured(method: Method) -> list[Record]:
-    """Return the runs on the CPU under `MEASURED`; time and memory on a GPU differ."""
+    """Return the runs of the protocol's model on the CPU; time and memory on a GPU differ."""
+    measured = PROTOCOLS[MEASURED]
     return [
         record
         for record in method.records
         if record.protocol.name == MEASURED
+        and (record.model.source, record.model.dtype) == (measured.model, measured.dtype)
         and not record.recovered
         and not record.hardware.accelerator
     ]

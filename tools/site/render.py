@@ -159,7 +159,6 @@ def _environment() -> Environment:
         addresses.record_path,
         formatting.seconds,
         formatting.sentence,
-        formatting.times,
         formatting.venue,
         data,
         lines,

@@ -100,9 +100,8 @@ class Comparison:
     @property
     def order(self) -> str:
         """The order in the papers: the first method is `ahead`, `behind`, `close` or `mixed`."""
-        leads = [one.lead for one in self.reported]
-        clear = [lead for lead in leads if abs(lead) > NOISE]
-        if len({lead > 0 for lead in clear or leads}) > 1:
+        clear = [one.lead for one in self.reported if abs(one.lead) > NOISE]
+        if len({lead > 0 for lead in clear}) > 1:
             return "mixed"
         if not clear:
             return "close"

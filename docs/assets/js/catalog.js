@@ -5,7 +5,7 @@ import { csv } from "./files.js";
 import { menus } from "./menus.js";
 import * as picks from "./picks.js";
 import { about, boxes, documents, heads, lines, losses, orders, table } from "./rows.js";
-import { make, onReturn, read, shown, skipTo, working, write } from "./state.js";
+import { make, onReturn, once, read, shown, skipTo, working, write } from "./state.js";
 
 const LIMIT = 50; // rows drawn at first: drawing a thousand takes longer than searching them
 
@@ -45,7 +45,6 @@ let all = false;
 let chosenKey = null; // the sort key chosen by the reader; by default the best match or the newest is first
 let ordered; // the current order of the rows
 let finder = null; // the search engine, once it is loaded
-let loading;
 let scores = null; // search scores by slug; null without a query
 
 const keys = { ...orders, match: ({ slug }) => -(scores?.get(slug) ?? NaN) };
@@ -57,12 +56,11 @@ const usual = () => (asked() ? "match" : "year");
 const key = () => chosenKey ?? usual();
 const offline = what => { note.textContent = `. ${what} could not be loaded; check your connection`; };
 
-/** Load the search engine; retry after a failure. */
-const load = () => loading ??= import("./finding.js").then(({ Finder }) => new Finder().learn(documents()))
-  .then(made => { finder = made; }).catch(error => {
-    loading = undefined;
-    throw error;
-  });
+/** Load the search engine. */
+const load = once(async () => {
+  const { Finder } = await import("./finding.js");
+  finder = await new Finder().learn(documents());
+});
 
 const backwards = () => turn.getAttribute("aria-pressed") === "true";
 const reverse = back => turn.setAttribute("aria-pressed", String(back));

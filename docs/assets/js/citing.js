@@ -1,15 +1,13 @@
 // Papers as BibTeX or as a Markdown list.
 
-let loading; // the entries of all papers, by key
+import { once } from "./state.js";
 
 /** The BibTeX entries of all papers, by key. */
-const entries = () => loading ??= fetch("papers.bib").then(async response => {
+const entries = once(async () => {
+  const response = await fetch("papers.bib");
   if (!response.ok) throw new Error(`${response.url}: ${response.status}`);
   const parts = (await response.text()).split(/\n(?=@)/);
   return new Map(parts.map(entry => [entry.match(/^@\w+\{([^,]+),/)?.[1], `${entry.trim()}\n`]));
-}).catch(error => {
-  loading = undefined; // try again next time
-  throw error;
 });
 
 /** The entries of some papers; a baseline without a paper has none. */

@@ -7,7 +7,7 @@ import { comparison, MOST } from "./board-comparison.js";
 import { Table } from "./board-table.js";
 import { save } from "./files.js";
 import { menus } from "./menus.js";
-import { make, onReturn, read, shown, skipTo, working, write } from "./state.js";
+import { make, onReturn, once, read, shown, skipTo, working, write } from "./state.js";
 
 const MENUS = ["m", "needs", "class", "fidelity"]; // check boxes that narrow the rows
 const FIELDS = { m: "method" }; // the field of a row, if it is not the name of the menu
@@ -39,22 +39,12 @@ function board() {
   const bar = section.querySelector(".atlas-comparison__bar");
   const total = output.textContent.split(" ").at(-2);
   let order; // the rows in the table, once drawn
-  let data; // promise of rows and charts
-  let facts; // promise of the facts about methods
   let known; // the methods that have facts, once loaded
   let asked = chart?.pictured === false;
   let turn = 0;
 
-  const load = () => data ??= Promise.all([json(section.dataset.rows), json(section.dataset.charts)])
-    .catch(error => {
-      data = undefined;
-      throw error;
-    });
-
-  const loadFacts = () => facts ??= json(beside.dataset.methods).catch(error => {
-    facts = undefined;
-    throw error;
-  });
+  const load = once(() => Promise.all([json(section.dataset.rows), json(section.dataset.charts)]));
+  const loadFacts = once(() => json(beside.dataset.methods));
 
   /** Load the data before the first choice; if that fails, the choice reports it. */
   const warm = () => Promise.all([load(), chart && drawing()]).catch(() => {});

@@ -58,6 +58,15 @@ export function drive(form, { change, empty, restore }) {
   onReturn(restore);
 }
 
+/** Return a function that shares the promise of `make`; after a failure, the next call tries again. */
+export function once(make) {
+  let promise;
+  return () => promise ??= make().catch(error => {
+    promise = undefined;
+    throw error;
+  });
+}
+
 /** Create an element with attributes and children; text is not parsed as HTML. */
 export function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);

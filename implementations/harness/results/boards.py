@@ -315,14 +315,17 @@ def newest(records: Iterable[Record]) -> list[Record]:
 def boards(records: Iterable[Record]) -> list[Board]:
     """Group records into boards; rows are sorted by family, share and first metric.
 
-    `smol` is first, and the CPU before accelerators, because the first board stands for all on
-    pages with one answer. A board with only the dense model has no rows.
+    `smol` is first, the CPU before accelerators, and the model of the protocol before others,
+    because the first board stands for all on pages with one answer. A board with only the dense
+    model has no rows.
     """
+
+    def place(board: Board) -> tuple[bool, bool, bool, str]:
+        another = board.newest.model.source != board.newest.protocol.model
+        return board.protocol != "smol", board.device != CPU, another, board.title
+
     # Boards of equal titles stay ordered by their oldest record, which keeps their addresses.
-    unsorted = [_board(group) for group in _grouped(newest(records), _comparable)]
-    return sorted(
-        unsorted, key=lambda board: (board.protocol != "smol", board.device != CPU, board.title)
-    )
+    return sorted(map(_board, _grouped(newest(records), _comparable)), key=place)
 
 
 def measured_alike(record: Record) -> Hashable:

@@ -202,6 +202,14 @@ def test_boards_of_accelerators_follow_that_of_the_cpu(at: Make):
     assert [board.device for board in result] == ["CPU", "AMD Instinct"]
 
 
+def test_board_of_the_protocols_model_is_first(at: Make):
+    first = at("wanda", 0.5, 40.0)
+    model = first.model.model_copy(update={"name": "a-model", "source": "a-model"})
+    model = model.model_copy(update={"sha256": "1" * 64})
+    result = boards([at("wanda", 0.5, 1.0, model=model), first])
+    assert [board.model for board in result] == ["smollm2-135m", "a-model"]
+
+
 def test_protocol_fields_without_effect_on_numbers_do_not_split_a_board(at: Make):
     first = at("wanda", 0.5, 40.0)
     protocol = first.protocol.model_copy(update={"batch_size": 1, "about": "the same"})

@@ -62,7 +62,8 @@ class Panel:
     def width(self, answer: Answer) -> float:
         """Return the length of a bar in percent: the loss above dense, relative to the largest."""
         largest = max(other.ratio or 1 for other in self.answers)
-        return 100 * ((answer.ratio or 1) - 1) / (largest - 1) if largest > 1 else 0.0
+        above = max((answer.ratio or 1) - 1, 0)
+        return 100 * above / (largest - 1) if largest > 1 else 0.0
 
 
 def panels(ranking: Ranking) -> Iterator[Panel]:

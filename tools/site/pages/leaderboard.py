@@ -1,7 +1,7 @@
 """The leaderboard: one page per protocol, model and device.
 
-Each page has the first rows of its board. Its script loads all rows, the charts and the facts about
-methods when the reader first uses a control.
+Each page has the first rows of its board. Its script loads all rows and the charts when the reader
+approaches a control, and the facts about methods for a comparison.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from tools.site import lineage, usage
 from tools.site.addresses import board_addresses
 from tools.site.answers import Answer, Question, Ranking
 from tools.site.atlas import Atlas, Method
+from tools.site.board_columns import CHIPS
 from tools.site.claim_status import check_claim
 from tools.site.claim_tables import reporting_paper
 from tools.site.lineage import Drawing
@@ -112,6 +113,7 @@ def _page(
         readme=text,
         run=run,
         headline=headline(method, atlas) if method else None,
+        chips=CHIPS,
         listing=listing(method.source.code, method.quotes) if method else "",
         folded=len(imports(method.source.code)) if method else 0,
         share=usage.share(method) if method else "",

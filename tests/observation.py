@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -45,13 +45,33 @@ def sample_gradients(model: LanguageModel, tokens: Tokens) -> list[dict[str, Ten
     ]
 
 
-def numbers_of_inputs(monkeypatch: pytest.MonkeyPatch, method: ModuleType) -> list[int]:
-    """Return a list that gets the number of inputs of each search for the shares of a block."""
-    numbers, search = [], method.greedy_shares
+class Search(NamedTuple):
+    """A search for the shares of a block."""
+
+    inputs: Tensor
+    """Of the block, `[samples, length, hidden]`."""
+    shares: dict[str, float]
+
+
+def searches(monkeypatch: pytest.MonkeyPatch, method: ModuleType) -> list[Search]:
+    """Return a list that gets each search for the shares of a block."""
+    found, search = [], method.greedy_shares
 
     def searched(block: Block, inputs: list[Tensor], *settings: Any) -> dict[str, float]:
-        numbers.append(len(inputs))
-        return search(block, inputs, *settings)
+        given = torch.cat([x.clone() for x in inputs])
+        found.append(Search(given, search(block, inputs, *settings)))
+        return found[-1].shares
 
     monkeypatch.setattr(method, "greedy_shares", searched)
-    return numbers
+    return found
+
+
+def assert_search_decides(
+    model: LanguageModel, tokens: Tokens, found: list[Search], shares: list[dict[str, float]]
+) -> None:
+    """Assert that searches read the first two dense inputs of their blocks and gave `shares`."""
+    assert len(found) == len(model.blocks)
+    for layer, one, final in zip(model.layers, found, shares, strict=True):
+        entering = inputs(model, layer, tokens).view(len(tokens.ids), -1, one.inputs.shape[-1])
+        torch.testing.assert_close(one.inputs.double(), entering[:2], rtol=1e-4, atol=1e-4)
+        assert final == pytest.approx(one.shares, abs=1 / 32)

@@ -37,11 +37,18 @@ def test_emptied_parts_stay_empty_and_the_budget_is_met(slug: str):
     assert bool(logits(model).isfinite().all())
 
 
+@pytest.mark.parametrize(
+    ("attentions", "feed_forwards"), [([1], [2]), ([1], [1]), ([0, 1, 2, 3], [])]
+)
 @pytest.mark.parametrize("slug", WEIGHTS)
-def test_methods_that_zero_weights_accept_emptied_parts(slug: str):
+def test_methods_that_zero_weights_accept_emptied_parts(
+    slug: str, attentions: list[int], feed_forwards: list[int]
+):
     model = tiny_model(blocks=4)
-    keep_kv_groups(model.blocks[1].attention, [])
-    keep_channels(model.blocks[2].feed_forward, [])
+    for i in attentions:
+        keep_kv_groups(model.blocks[i].attention, [])
+    for i in feed_forwards:
+        keep_channels(model.blocks[i].feed_forward, [])
     apply(get_method(slug), model, sparsity=0.5)
     assert count_weights(model).nonzero < 0.8 * count_weights(model).all
     assert bool(logits(model).isfinite().all())

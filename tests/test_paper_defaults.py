@@ -179,6 +179,7 @@ STATED = {
         "last_temperature": 0.05,
         "reward": 1e-5,
     },
+    "minitron": {"most": 0.4, "shapes": 10},
     "naee": {"search": "exhaustive", "progressive": False},
     "osscar": {  # the released scripts
         "sparsity": 0.5,
@@ -195,6 +196,15 @@ STATED = {
     "prunerzero": {"sparsity": 0.5, "norm": "l2", "formula": RELEASED},
     "reap": {"score": "reap", "protect": False},
     "ria": {"exponent": 0.5, "compare": "matrix"},
+    "shearedllama": {
+        "steps": 3200,
+        "batch": 32,
+        "learning_rate": 1e-4,
+        "gate_rate": 1.0,
+        "warmup": 0.2,
+        "interval": 50,
+        "general": 0.955,
+    },
     "sleb": {"early": 1, "late": 1},
     "slicegpt": {"multiple": 8},
     "slimgpt": {"first": 0.125 / 0.5, "damping": 0.01, "compensate": True},

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from implementations.besa import BESA
 from implementations.besa.besa import Rates, block_rate, channel_error, initial_logits
@@ -273,3 +273,15 @@ def test_on_real_blocks_the_error_is_below_wandas(first_blocks: Any):
     details = BESA(epochs=4).apply(model, first_blocks.short).details
     for before, after in zip(details["error_before"], details["error_after"], strict=True):
         assert after < before
+
+
+def test_step_factor_reaches_the_optimiser(monkeypatch: pytest.MonkeyPatch):
+    factors: list[float] = []
+
+    def recorded(parameters: list[nn.Parameter], factor: float) -> Prodigy:
+        factors.append(factor)
+        return Prodigy(parameters, factor)
+
+    monkeypatch.setattr("implementations.besa.besa.Prodigy", recorded)
+    BESA(step_factor=7.0).apply(tiny_model(blocks=1), random_tokens(2))
+    assert factors == [7.0]

@@ -86,7 +86,8 @@ class DSnoT(WeightMethod):
                     both = torch.stack([(terms * mask).sum(dim=1) for mask in (first, removed)])
                     errors.append(both.abs())
                 linear.weight.masked_fill_(removed, 0)
-        before, after = torch.cat(errors, dim=1).mean(dim=1).tolist()
+        # No layer is revised in a model without attention, if the MLP is skipped.
+        before, after = torch.cat(errors, dim=1).mean(dim=1).tolist() if errors else (0.0, 0.0)
         return {"exchanged": exchanged, "error_before": before, "error_after": after}
 
     def observe(self, block: WalkedBlock) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

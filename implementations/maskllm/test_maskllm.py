@@ -65,6 +65,12 @@ def test_the_most_likely_mask_by_hand():
     assert choice.likely().int().tolist() == [[1, 0, 1, 0], [0, 1, 0, 1]]
 
 
+def test_logits_start_with_normal_noise():
+    gate = choice_of(torch.ones(1000, 4), deviation=0.01).gate  # [6, 1000]
+    assert abs(float(gate.mean())) < 1e-3
+    assert float(gate.std()) == pytest.approx(0.01, rel=0.05)
+
+
 @pytest.mark.parametrize("pattern", [(2, 4), (1, 4), (4, 8)])
 def test_soft_masks_keep_n_of_every_group(pattern):
     keep, group = pattern

@@ -77,8 +77,8 @@ class OWL(WeightMethod):
 
 
 def outlier_percentage(scores: list[Tensor], times: float) -> float:
-    """Return the percentage of a block's scores that exceed `times` their mean (D)."""
-    count = sum(score.numel() for score in scores)
+    """Return the percentage of a block's scores that exceed `times` their mean (D); 0 if none."""
+    count = max(sum(score.numel() for score in scores), 1)
     mean = sum(float(score.double().sum()) for score in scores) / count
     return 100 * sum(int((score > times * mean).sum()) for score in scores) / count
 

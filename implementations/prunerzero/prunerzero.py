@@ -57,8 +57,9 @@ class PrunerZero(WeightMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         """Prune during the backward walk, or in a walk after it if the formula reads inputs."""
         formula = parse_formula(self.formula)
-        gradients = gradient_norms(model, calibration, self.norm)  # always of the dense model
-        if "X" not in formula:
+        at_once = "X" not in formula
+        gradients = gradient_norms(model, calibration, self.norm, edits=at_once)  # dense model
+        if at_once:
             for block, G in gradients:
                 self.prune_block(block, formula, G, {})
             return

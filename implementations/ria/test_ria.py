@@ -137,6 +137,17 @@ def test_simulated_permutation_does_not_reorder_weights():
     assert float(scores[~removed].sum()) == pytest.approx(kept(scores, order))
 
 
+def test_simulated_permutation_of_a_model_keeps_more_and_moves_no_weight():
+    dense = tiny_model()
+    model = copy.deepcopy(dense)
+    details = RIA(pattern="2:4", permutation="simulated").apply(model, random_tokens()).details
+    assert details["score_kept"] > details["score_kept_unpermuted"]
+    for (_, _, now), (_, _, was) in zip(model.linears(), dense.linears(), strict=True):
+        assert torch.equal(now.weight[now.weight != 0], was.weight[now.weight != 0])
+        assert (now.weight == 0).sum() * 2 == now.weight.numel()
+        assert not ((now.weight == 0).unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
+
+
 def test_stacks_columns_of_query_heads_with_a_common_value_head():
     # Units 0 and 1, read by columns 0 and 1 of one head and 2 and 3 of another.
     columns = torch.tensor([[0, 2], [1, 3]])

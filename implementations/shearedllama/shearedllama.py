@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from implementations.harness import (
     FIXED_WIDTH,
+    BadInput,
     Calibration,
     Capabilities,
     Count,
@@ -120,8 +121,13 @@ class ShearedLlama(UnitMethod):
 
     def target_shape(self, model: LanguageModel) -> UniformShape:
         """Return the shape that meets the budget and cuts the three widths most evenly."""
-        choices = self.choices(model)
-        near = choices.near((1 - self.sparsity) * shape_of(model).weights)
+        choices, left = self.choices(model), (1 - self.sparsity) * shape_of(model).weights
+        if left > choices.dense.weights + choices.unit / 2:
+            raise BadInput(
+                f"`depth` {self.depth:g} alone removes more than `sparsity` {self.sparsity:g}; "
+                "raise one of them"
+            )
+        near = choices.near(left)
         return min(near, key=lambda shape: spread(shape, choices.dense))
 
     def plan(self) -> Plan:

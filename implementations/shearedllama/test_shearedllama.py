@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -378,6 +379,35 @@ def test_the_mix_follows_the_losses(monkeypatch: pytest.MonkeyPatch):
     measured = iter([[2.0, 1.0]])
     still = ShearedLlama(**(settings | {"interval": 0}))
     assert still.apply(tiny_model(), texts()).details["general_text"] == 0.5
+
+
+def test_the_mix_is_measured_with_the_expected_number_of_gates(monkeypatch: pytest.MonkeyPatch):
+    model, method = tiny_model(), ShearedLlama(**ShearedLlama.tiny_settings)
+    calibration = texts()
+    training = Training(method, model, method.target_shape(model), Mixture(calibration, 0.5))
+    measured: list[bool] = []
+
+    def losses(*_: Any) -> Tensor:
+        if hasattr(training, "gates"):  # not yet for the dense model
+            logits = training.logits["hidden"]
+            expected = fixed_gates(logits, expected_open(logits))
+            measured.append(torch.equal(training.gates.hidden.values, expected))
+        return torch.tensor([2.0, 1.0])
+
+    monkeypatch.setattr(Mixture, "losses", losses)
+    training.run()
+    assert measured
+    assert all(measured)
+
+
+def test_plan_is_that_of_the_official_code():
+    plan = ShearedLlama().plan()
+    assert (plan.warmup, plan.end, plan.betas) == (0.1, 0.1, (0.9, 0.95))
+
+
+def test_refuses_a_depth_that_removes_more_than_the_sparsity():
+    with pytest.raises(BadInput, match=r"`depth` 0\.75 alone removes more than"):
+        ShearedLlama(depth=0.75).check(tiny_model(blocks=4), texts())
 
 
 def test_training_reads_the_mix():

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from implementations.harness import (
+    Block,
+    LanguageModel,
+    Tokens,
     damped_inverse,
     keep_channels,
     keep_kv_groups,
@@ -199,19 +203,28 @@ def test_all_inputs_silent():
 # Whole models
 
 
+def group_scores(model: LanguageModel, block: Block, tokens: Tokens) -> Tensor:
+    """Return the estimated errors of the KV groups of a block."""
+    attention = block.attention
+    X = inputs(model, attention.o, tokens)
+    H, width = damped(X.T @ X, 0.01), attention.group * attention.head_size
+    return scores(attention.o.weight.double(), H, width)
+
+
+@pytest.mark.parametrize("schedule", ["halving", "paper-code"])
 @every_family
-def test_every_layer_uses_inputs_of_the_pruned_model(family: str):
+def test_every_layer_uses_inputs_of_the_pruned_model(family: str, schedule: Any):
     dense, tokens = tiny_model(family, blocks=3), random_tokens()
     pruned, byhand = copy.deepcopy(dense), copy.deepcopy(dense)
-    method = SlimGPT(sparsity=0.4)
-    errors_of_groups = {"kv-groups": method.group_errors(dense, tokens)}
-    lost = method.widths(dense, ratios(0.4, 0.1, 3), errors_of_groups)
+    method = SlimGPT(sparsity=0.4, schedule=schedule)
+    of_groups = [group_scores(dense, block, tokens) for block in dense.blocks]
+    lost = method.widths(dense, ratios(0.4, 0.1, 3), {"kv-groups": of_groups})
     outcome = method.apply(pruned, tokens)
     for block, (groups, channels) in zip(byhand.blocks, lost, strict=True):
         attention, feed_forward = block.attention, block.feed_forward
         for role, width, counts, keep in (
             ("o", attention.group * attention.head_size, [1] * groups, keep_kv_groups),
-            ("down", 1, group_sizes(channels), keep_channels),
+            ("down", 1, group_sizes(channels, schedule), keep_channels),
         ):
             if counts:  # on the model as pruned so far, attention before MLP
                 linear = block.linears()[role]

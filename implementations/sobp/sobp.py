@@ -56,7 +56,7 @@ class SoBP(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the weights in the decoder's linear layers to remove."""
     select: bool = True
-    """Stage 1: select units network-wide by gradients. If off, all decoder layers lose equally."""
+    """Stage 1: select units network-wide by gradients. If off, each kind loses the same share."""
     importance: Literal["first-order", "fisher"] = "fisher"
     """Importance of a unit: mean absolute value or mean square of its mask's gradient."""
     refine: bool = True

@@ -12,7 +12,7 @@ from implementations.harness import Block, Drop, Kept, LanguageModel, Tokens
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.teal import TEAL, teal
-from tests.observation import numbers_of_inputs
+from tests.observation import assert_search_decides, searches
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -121,7 +121,7 @@ def test_on_real_blocks_small_inputs_matter_least(first_blocks: Any):
     assert 0 < errors[0] < 0.5 * errors[1]
 
 
-def test_the_search_compares_on_the_first_samples(monkeypatch: pytest.MonkeyPatch):
-    numbers = numbers_of_inputs(monkeypatch, teal)
-    TEAL(step=1.0, samples=2).apply(tiny_model(blocks=2), CALIBRATION)
-    assert numbers == [2, 2]
+def test_the_search_reads_the_first_samples_and_decides_the_shares(monkeypatch: pytest.MonkeyPatch):
+    found, model = searches(monkeypatch, teal), tiny_model(blocks=2)
+    details = TEAL(step=0.5, samples=2).apply(model, CALIBRATION).details
+    assert_search_decides(model, CALIBRATION, found, details["shares"])

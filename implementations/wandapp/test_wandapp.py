@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -169,17 +170,20 @@ def test_without_steps_rounds_do_not_matter_and_weights_stay():
 
 
 def test_rounds_use_the_drawn_windows_and_train_zeroed_weights(monkeypatch: pytest.MonkeyPatch):
-    """The first norms are those of all windows, and so are the last."""
+    """The first norms are those of all windows, and so are the last; all with current weights."""
     seen: list[list[int]] = []
     zeros: list[float] = []
+    everywhere: list[Tensor] = []
 
     def recorded(block: WalkedBlock, weights: Any, windows: Any) -> dict[str, Tensor]:
         seen.append(sorted(windows))
         zeros.append(float((weights["down"] == 0).float().mean()))
+        everywhere.append(window_norms(block, weights, range(6))["down"])
         return window_norms(block, weights, windows)
 
     monkeypatch.setattr("implementations.wandapp.wandapp.window_norms", recorded)
-    pruned(tiny_model(blocks=1), rounds=3, windows=4)
+    pruned(tiny_model(blocks=1), rounds=3, windows=4, rate=RATE)
+    assert all(not torch.allclose(a, b, rtol=1e-4) for a, b in pairwise(everywhere[1:]))
     everything = list(range(6))
     assert [seen[0], seen[-1]] == [everything] * 2
     assert {len(set(drawn)) for drawn in seen[1:-1]} == {4}

@@ -16,7 +16,7 @@ from implementations.harness.contract.prompts import written
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.wina import WINA, wina
 from implementations.wina.wina import largest, rotate
-from tests.observation import numbers_of_inputs
+from tests.observation import assert_search_decides, searches
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -163,7 +163,7 @@ def test_on_real_blocks_high_scores_matter_most(first_blocks: Any):
     assert 0 < errors[0] < 0.1 * errors[1]
 
 
-def test_the_search_compares_on_the_first_samples(monkeypatch: pytest.MonkeyPatch):
-    numbers = numbers_of_inputs(monkeypatch, wina)
-    WINA(step=1.0, samples=2).apply(tiny_model(blocks=2), CALIBRATION)
-    assert numbers == [2, 2]
+def test_the_search_reads_the_first_samples_and_decides_the_shares(monkeypatch: pytest.MonkeyPatch):
+    found, model = searches(monkeypatch, wina), tiny_model(blocks=2)
+    details = WINA(step=0.5, samples=2).apply(model, CALIBRATION).details
+    assert_search_decides(model, CALIBRATION, found, details["shares"])

@@ -29,7 +29,6 @@ from implementations.harness import (
     cut_to_shape,
     gated_hidden,
     perplexity,
-    prefixes,
     remove_blocks,
     shape_of,
     smallest,
@@ -133,14 +132,11 @@ class Minitron(UnitMethod):
         loss = Candidates(model, lambda: perplexity(model, calibration).value, "blocks")
         index = torch.arange(blocks)
         runs = [(index >= start) & (index < start + count) for start in range(blocks - count + 1)]
-        tried = []
-        for block, start_here in prefixes(model, calibration):
-            if block.index < len(runs):  # the first block of the run
-                with start_here():
-                    tried.append(loss(runs[block.index]))
+        tried = loss.by_block(calibration, dict(enumerate(runs)))
         assert loss.best is not None
         remove_blocks(model, loss.best)
-        return {"removed": loss.best.nonzero().flatten().tolist(), "perplexities": tried}
+        removed = loss.best.nonzero().flatten().tolist()
+        return {"removed": removed, "perplexities": list(tried.values())}
 
 
 class MeanActivation:

@@ -25,7 +25,6 @@ from implementations.harness import (
     Whole,
     masked,
     perplexity,
-    prefixes,
     remove_blocks,
     track,
 )
@@ -77,7 +76,9 @@ class SLEB(UnitMethod):
         count = int(self.choose(model, torch.zeros(len(mask))).sum())
         removed, losses = [], [loss(mask)]
         for _ in track(range(count), "removing blocks"):
-            trials = self.trials(model, text, loss, mask, remaining)
+            without = {j: mask.index_fill(0, torch.tensor(j), True) for j in remaining}
+            with masked(model, mask, "blocks"):
+                trials = loss.by_block(text, without)
             least = min(remaining, key=trials.__getitem__)  # of equal losses, the earliest block
             mask[least] = True
             remaining.remove(least)
@@ -85,21 +86,3 @@ class SLEB(UnitMethod):
             losses.append(trials[least])
         remove_blocks(model, removed)
         return {"removed": removed, "losses": losses, "evaluations": loss.evaluations}
-
-    def trials(
-        self,
-        model: LanguageModel,
-        text: Tokens,
-        loss: Candidates,
-        mask: Tensor,
-        remaining: list[int],
-    ) -> dict[int, float]:
-        """Return the loss without each of the blocks `remaining`, and without those in `mask`."""
-        losses = {}
-        with masked(model, mask, "blocks"):
-            for block, start_here in prefixes(model, text):
-                if block.index in remaining:
-                    with start_here():  # the blocks before it are the same in every trial
-                        trial = mask.index_fill(0, torch.tensor(block.index), True)
-                        losses[block.index] = loss(trial)
-        return losses

@@ -21,6 +21,7 @@ from implementations.harness import (
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.pruned_model import rows_left
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.prune import search
 from implementations.twossp import TwoSSP, twossp
 from implementations.twossp.twossp import Sizes, attentions_to_drop, least_missed
 from tests.masking import mask_units
@@ -196,7 +197,7 @@ def test_greedy_search_tries_each_remaining_attention(monkeypatch):
 
     monkeypatch.setattr(twossp, "perplexity", additive)
     # Whole evaluations, so that `silent` sees all blocks.
-    monkeypatch.setattr(twossp, "prefixes", lambda *_: ((b, nullcontext) for b in model.blocks))
+    monkeypatch.setattr(search, "prefixes", lambda *_: ((b, nullcontext) for b in model.blocks))
     outcome = TwoSSP(sparsity=0.4, attentions=3, probes=2).apply(model, calibration)
     assert outcome.details["attentions_dropped"] == [1, 3, 4]
     assert len(asked) == 5 + 4 + 3

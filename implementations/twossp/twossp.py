@@ -28,7 +28,6 @@ from implementations.harness import (
     keep_channels,
     keep_units,
     perplexity,
-    prefixes,
     smallest,
     track,
     unit_costs,
@@ -155,13 +154,8 @@ def least_missed(model: LanguageModel, left: list[int], probes: Tokens) -> int:
     Of equal ones, the first.
     """
     loss = Candidates(model, lambda: perplexity(model, probes).value, "sublayers")
-    for block, start_here in track(prefixes(model, probes), "trying attentions", len(model.blocks)):
-        if block.index not in left:
-            continue
-        removed = torch.zeros(len(model.blocks), 2, dtype=torch.bool)  # [blocks, attention or MLP]
-        removed[block.index, 0] = True
-        with start_here():
-            loss(removed.flatten())
+    without = torch.eye(2 * len(model.blocks), dtype=torch.bool)  # attention and MLP of each block
+    loss.by_block(probes, {i: without[2 * i] for i in left})
     assert loss.best is not None
     best = int(loss.best.nonzero()[0]) // 2
     if loss.least == math.inf:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
+from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import NumericsError
 from implementations.harness.model.units import Kind
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
 from implementations.harness.prune.masked import masked
+from implementations.harness.prune.prefixes import prefixes
 
 DRAWS = 20  # attempts to draw a new mask
 
@@ -56,6 +58,19 @@ class Candidates:
         if self.best is None or loss < self.least:
             self.best, self.least = removed.clone(), loss
         return loss
+
+    def by_block(self, tokens: Tokens, masks: Mapping[int, Tensor]) -> dict[int, float]:
+        """Return the losses of `masks`, given by the first block that each changes.
+
+        The blocks before that one run only once for all masks. `measure` must run the model on all
+        of `tokens`, once.
+        """
+        losses, blocks = {}, len(self.model.blocks)
+        for block, start_here in track(prefixes(self.model, tokens), "trying blocks", blocks):
+            if block.index in masks:
+                with start_here():
+                    losses[block.index] = self(masks[block.index])
+        return losses
 
     def _evaluate(self, removed: Tensor, key: bytes) -> float:
         start = time.perf_counter()

@@ -31,7 +31,7 @@ from implementations.harness.model.loading import load_model
 from implementations.harness.model.modeling_pruned import held_indices
 from implementations.harness.model.saving import save_model
 from implementations.harness.model.units import NAMES, Weights, count_weights, weights_of
-from implementations.harness.model.view import Block, LanguageModel
+from implementations.harness.model.view import PARTS, Block, LanguageModel
 from implementations.harness.prune.masked import masked
 from implementations.harness.prune.method import Method, Place
 
@@ -115,10 +115,14 @@ def blocks_are_opened_one_at_a_time(method: type[Method], family: str) -> None:
     assert same(whole, walked), f"the result differs if only one block is open at a time: {changed}"
 
 
+HALVES = {f"{part}-{side}" for part in PARTS for side in ("inputs", "outputs")}
+"""Kinds of units that `mask_like` does not mask: dimensions that one half of a block uses."""
+
+
 @clause(
     "methods that remove units and do not change the other weights",
     when=lambda method: (
-        set(NAMES) - {"experts"} >= set(method.capabilities.granularity)
+        set(NAMES) - {"experts", *HALVES} >= set(method.capabilities.granularity)
         and method.capabilities.changes == ("linears",)
         and method.capabilities.trains != "weights"
     ),

@@ -110,7 +110,7 @@ def balanced_groups(rows: Tensor, count: int) -> Tensor:
 def expected_norms(block: WalkedBlock, experts: Experts) -> Tensor:
     """Return router rows whose logits are the expected norms of the experts' outputs.
 
-    A ridge regression on the input of the block, `[experts, hidden]`, of the norms relative to
+    A ridge regression on the input of the MLP, `[experts, hidden]`, of the norms relative to
     their mean over the experts, times `SCALE`.
     """
     targets = torch.zeros(block.feed_forward.up.in_features, experts.count)

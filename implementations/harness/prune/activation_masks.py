@@ -20,7 +20,7 @@ Kept = Callable[[Tensor], Tensor]
 class Quantiles:
     """Quantiles of the absolute values of all of a layer's inputs.
 
-    They are counted in bins whose widths are 2^-9 of their lower ends. The bits of a float that is
+    They are counted in bins at most 2^-9 of their lower ends wide. The bits of a float that is
     not negative, read as a whole number, grow with it, so the upper bits are the number of the bin.
     """
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import BadInput, NumericsError
 
 
 def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
@@ -15,7 +15,10 @@ def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
 
     `scores` and `costs` are `[units]`, the budget is `share` of all costs, and the result is
     boolean `[units]`. The error is at most half of the last unit; ties go to the earlier unit.
+    Raises `NumericsError` for NaN.
     """
+    if scores.isnan().any():
+        raise NumericsError("the scores contain NaN; check the weights and the calibration data")
     order = torch.argsort(scores, stable=True)
     spent = costs.to(order.device)[order].double().cumsum(dim=0)
     spent = torch.cat([spent.new_zeros(1), spent])  # [units + 1]: after removing none, one, ...
@@ -53,7 +56,7 @@ def widths(
     `least` of each kind. If a kind has `scores`, `[units]` per block, `whole_units` selects the
     blocks that lose the units left over by rounding; otherwise each remainder is carried over to
     the next block. Kinds of higher cost come first, and the kind of the lowest cost takes the rest
-    of the budget, so the error is at most half a unit.
+    of the budget, so the error is at most half a unit as long as that kind has room.
     """
     most = (counts - least).clamp(min=0)
     weights = (counts * costs).double()  # [kinds, blocks]

@@ -85,8 +85,8 @@ class Capabilities(BaseModel):
     """The parts of the model that it changes; all others stay the same bit for bit. `linears` are
     the blocks' linear layers and experts. Empty for methods that act while the model runs."""
     parallel: bool = False
-    """Whether it reads the calibration set only through statistics and `token_mean` of the walk, so
-    that several processes can share it."""
+    """Whether it reads the calibration set only through statistics and `token_mean` of the walk, or
+    sums with `add_up`, so that several processes can share it."""
     quantises: bool = False
     """Whether it also quantises the remaining weights of the blocks, and returns `bits`."""
     refuses: dict[str, str] = {}

@@ -81,7 +81,8 @@ def _external(module: ModuleType, class_name: str, name: str) -> type[Method]:
 
 
 def _reduced(method: Method) -> tuple[Any, ...]:
-    return restored, (method.external, method.model_dump(mode="json"))
+    # Only given fields, because a default sparsity would contradict a pattern.
+    return restored, (method.external, method.model_dump(mode="json", exclude_unset=True))
 
 
 def _only_method(module: ModuleType, name: str) -> type[Method]:

@@ -19,8 +19,8 @@ def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
 def angle(x: Tensor, y: Tensor) -> Tensor:
     """Return `arccos(cos(x, y)) / pi` of each token `[..., hidden]`, fp64 `[...]` in [0, 1].
 
-    Uses the half-angle formula, which stays accurate when x and y are almost equal. If x or y is
-    zero, the angle counts as a right angle.
+    Uses the half-angle formula, which stays accurate when x and y are almost equal. If one of x and
+    y is zero, the angle counts as a right angle.
     """
     one, other = (normalize(tokens.double(), dim=-1) for tokens in (x, y))
     return 2 * torch.atan2((one - other).norm(dim=-1), (one + other).norm(dim=-1)) / math.pi

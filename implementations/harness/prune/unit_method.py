@@ -114,8 +114,12 @@ class UnitMethod(Method):
         Every block loses the same share. `scores` has a list per block, with the scores `[units]`
         of each kind in the order of `kinds`.
         """
-        of_groups = [of_block[self.kinds.index("kv-groups")] for of_block in scores]
-        lost = self.widths(model, torch.ones(len(scores)), {"kv-groups": of_groups})
+        by_kind: dict[Kind, Sequence[Tensor]] = {
+            kind: [of_block[place] for of_block in scores]
+            for place, kind in enumerate(self.kinds)
+            if kind != "channels"  # so small that a remainder passes to the next block
+        }
+        lost = self.widths(model, torch.ones(len(scores)), by_kind)
         for block, of_block, counts in zip(model.visit(), scores, lost, strict=True):
             for kind, units, count in zip(self.kinds, of_block, counts, strict=True):
                 if count:

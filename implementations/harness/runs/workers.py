@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
+import pickle
 import secrets
 import signal
 from collections import Counter, deque
@@ -270,7 +271,7 @@ class _Process:
 
     def send(self, index: int, job: Any) -> None:
         with suppress(BrokenPipeError):  # the process died; `receive` raises
-            self.connection.send((index, job))
+            self.connection.send((index, pickle.dumps(job)))
 
     def receive(self) -> JobResult[Any]:
         try:
@@ -291,11 +292,16 @@ class _Process:
         return f"the process ended {how}, usually because memory ran out"
 
 
+def _unpickling(handle: Callable[[Any], Any]) -> Callable[[bytes], Any]:
+    """Let `handle` take pickled jobs, so that an error of unpickling is one of the job."""
+    return lambda job: handle(pickle.loads(job))
+
+
 def _serve(connection: Connection, make: Make[Any, Any], number: int, threads: int) -> None:
     """Run jobs until the pipe closes, as it does when the main process is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops its workers
     torch.set_num_threads(threads)
-    runner = _JobRunner(make, number)
+    runner = _JobRunner(lambda number: _unpickling(make(number)), number)
     while True:
         try:
             index, job = connection.recv()

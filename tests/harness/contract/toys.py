@@ -210,6 +210,15 @@ class Rounding(First):
         linear.weight.copy_(linear.weight.sign() * linear.weight.abs().mean())
 
 
+class Limited(First):
+    """Zero the first weights of each row, at most 60 %."""
+
+    capabilities = Capabilities(granularity=("unstructured",), calibration="none")
+
+    def max_sparsity(self, model: LanguageModel) -> float:
+        return 0.6
+
+
 class Narrow(Named, UnitMethod):
     """Remove the first KV groups and channels."""
 
@@ -260,6 +269,22 @@ class Indexed(Named, UnitMethod):
         kinds = self.capabilities.granularity
         counts = [len(unit_costs(block, kind)) for block in model.blocks for kind in kinds]
         removed = iter(self.choose(model, torch.arange(sum(counts)) % 3).split(counts))
+        for block in model.visit():
+            for kind in kinds:
+                keep_units(block, kind, ~next(removed))
+
+
+class HalfNarrow(Named, UnitMethod):
+    """Remove the first hidden dimensions that an attention reads and that an MLP writes."""
+
+    capabilities = Capabilities(
+        granularity=("attention-inputs", "feed-forward-outputs"), calibration="none"
+    )
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        kinds = self.capabilities.granularity
+        counts = [len(unit_costs(block, kind)) for block in model.blocks for kind in kinds]
+        removed = iter(self.choose(model, torch.arange(sum(counts))).split(counts))
         for block in model.visit():
             for kind in kinds:
                 keep_units(block, kind, ~next(removed))
@@ -318,10 +343,12 @@ CORRECT = (
     Gated,
     Messy,
     Rounding,
+    Limited,
     Narrow,
     Fewer,
     Thin,
     Indexed,
+    HalfNarrow,
     Shallow,
     Prompted,
     Dropping,

@@ -77,6 +77,11 @@ def test_configured_method_can_be_sent_to_another_process(file):
     method = get_method("./my_method.py").configure(sparsity=0.25)
     again = pickle.loads(pickle.dumps(method))
     assert again == method
+    patterns = METHOD.replace("    power:", "    pattern: Pattern | None = None\n    power:")
+    patterns = patterns.replace('("unstructured",)', '("unstructured", "semi-structured")')
+    Path("with_patterns.py").write_text(patterns.replace("Ratio,", "Pattern, Ratio,"))
+    sparse = get_method("./with_patterns.py").configure(pattern="1:4")
+    assert pickle.loads(pickle.dumps(sparse)) == sparse
     sent = pickle.dumps(method)
     file.write_text(METHOD + "# changed")
     with pytest.raises(BadInput, match="changed while it was used"):

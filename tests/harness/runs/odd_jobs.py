@@ -39,6 +39,17 @@ def die_at_first(deaths: Path) -> int:
     return len(deaths.read_text()) - 1
 
 
+class Changed:
+    """A job that cannot be unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return refuse, ()
+
+
+def refuse() -> None:
+    raise NumericsError("the method changed while it was used")
+
+
 def make_square(number: int) -> Callable[[int | str | Path], int]:
     return partial(square_or_trouble, number)
 

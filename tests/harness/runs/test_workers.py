@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from implementations.harness.runs import workers
-from tests.harness.runs.odd_jobs import ODD_JOBS, check_odd_jobs, make_square
+from tests.harness.runs.odd_jobs import ODD_JOBS, Changed, check_odd_jobs, make_square
 
 pytestmark = pytest.mark.full
 
@@ -30,6 +30,14 @@ def test_job_of_a_killed_worker_is_retried(tmp_path):
         (0, 1, None),
         (2, 4, None),
         (1, 1, None),  # retried last
+    ]
+
+
+def test_error_of_unpickling_is_one_of_the_job():
+    done = list(workers.in_processes([2, Changed()], make_square, 1))
+    assert [(one.result, one.error) for one in done] == [
+        (4, None),
+        (None, "the method changed while it was used"),
     ]
 
 

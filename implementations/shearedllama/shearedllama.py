@@ -2,9 +2,9 @@
 
 Decoder layers, hidden dimensions, query heads and MLP channels have stochastic gates. Gates and
 weights are trained together on the next token. For each kind of gate, a Lagrangian closes the share
-that the target shape lacks. Then the gates are rounded to exactly that shape,
-multiplied into the weights, and everything behind a closed gate is cut off. The mix of two texts
-follows the losses on them.
+that the target shape lacks. Then the gates are rounded to exactly that shape, multiplied into the
+weights, and everything behind a closed gate is cut off. The mix of two texts follows the losses on
+them.
 """
 
 from __future__ import annotations
@@ -123,12 +123,8 @@ class ShearedLlama(UnitMethod):
         """Return the shape that meets the budget and cuts the three widths most evenly."""
         choices, left = self.choices(model), (1 - self.sparsity) * shape_of(model).weights
         if left > choices.dense.weights + choices.unit / 2:
-            raise BadInput(
-                f"`depth` {self.depth:g} alone removes more than `sparsity` {self.sparsity:g}; "
-                "raise one of them"
-            )
-        near = choices.near(left)
-        return min(near, key=lambda shape: spread(shape, choices.dense))
+            raise BadInput(f"`depth` {self.depth:g} alone removes more than `sparsity`; raise one")
+        return min(choices.near(left), key=lambda shape: spread(shape, choices.dense))
 
     def plan(self) -> Plan:
         """Return the training plan."""
@@ -233,10 +229,7 @@ def openness(logits: Tensor) -> Tensor:
 
 
 def fixed_gates(logits: Tensor, kept: Tensor | int) -> Tensor:
-    """Return gates that are no longer drawn: 0, except for the `kept` highest of each row.
-
-    `kept` is one number or one per row of `logits [..., gates]`.
-    """
+    """Return fixed gates `[..., gates]`: 0 except for the highest `kept` (one or `[...]`) a row."""
     ranks = logits.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
     counts = torch.as_tensor(kept, device=logits.device).unsqueeze(-1)
     return torch.sigmoid(SHARPNESS * logits / TEMPERATURE) * (ranks < counts)

@@ -86,7 +86,7 @@ class DSnoT(WeightMethod):
                     both = torch.stack([(terms * mask).sum(dim=1) for mask in (first, removed)])
                     errors.append(both.abs())
                 linear.weight.masked_fill_(removed, 0)
-        # No layer is revised in a model without attention, if the MLP is skipped.
+        # A model without attention has no layer to revise if the MLP is skipped.
         before, after = torch.cat(errors, dim=1).mean(dim=1).tolist() if errors else (0.0, 0.0)
         return {"exchanged": exchanged, "error_before": before, "error_after": after}
 

@@ -123,7 +123,7 @@ class ShearedLlama(UnitMethod):
         """Return the shape that meets the budget and cuts the three widths most evenly."""
         choices, left = self.choices(model), (1 - self.sparsity) * shape_of(model).weights
         if left > choices.dense.weights + choices.unit / 2:
-            raise BadInput(f"`depth` {self.depth:g} alone removes more than `sparsity`; raise one")
+            raise BadInput(f"`depth` {self.depth:g} alone exceeds `sparsity`; raise either of them")
         return min(choices.near(left), key=lambda shape: spread(shape, choices.dense))
 
     def plan(self) -> Plan:

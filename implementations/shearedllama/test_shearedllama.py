@@ -406,7 +406,7 @@ def test_plan_is_that_of_the_official_code():
 
 
 def test_refuses_a_depth_that_removes_more_than_the_sparsity():
-    with pytest.raises(BadInput, match=r"`depth` 0\.75 alone removes more than `sparsity`"):
+    with pytest.raises(BadInput, match=r"`depth` 0\.75 alone exceeds `sparsity`"):
         ShearedLlama(depth=0.75).check(tiny_model(blocks=4), texts())
 
 

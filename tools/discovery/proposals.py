@@ -79,7 +79,8 @@ def checklist(found: Proposals) -> Iterator[str]:
 
 def _line(paper: Candidate) -> str:
     parts = ", ".join(markdown(part) for part in (paper.title, paper.author, paper.date) if part)
-    command = escape(add_command(paper.title, paper.links)).replace("`", "")  # would end the code
+    # A backtick would end the code.
+    command = escape(add_command(paper.title, paper.links)).replace("`", "")
     return f"- [ ] {parts}: `{command}`"
 
 

@@ -49,7 +49,7 @@ def percent(value: float) -> str:
 def memory(size: int) -> str:
     """Write a size in bytes: `1.96 GB`."""
     for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= 0.9995 * one:  # which is rounded to 1
+        if size >= 0.9995 * one:  # 999.5 MB would be written as 1e+03 MB
             return f"{size / one:.3g} {unit}"
     return f"{size} bytes"
 

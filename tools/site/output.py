@@ -8,7 +8,7 @@ from pathlib import Path
 from implementations.harness.errors import BadInput
 
 MARKER = "llms.txt"
-"""The text that marks a folder written here; it is written first."""
+"""A page that every folder written here has. It is written first, to mark a folder as ours."""
 
 
 def write(folder: Path, texts: Mapping[str, str], assets: Path) -> None:

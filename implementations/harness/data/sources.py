@@ -110,7 +110,7 @@ def _rows(layout: str, file: Path) -> Sequence[str]:
     """Return the column `text` of a hub file, read lazily because a C4 shard has 800 MB."""
     import datasets  # here, because the embedded texts do not need it
 
-    blob = file.resolve()  # the file in the cache; deleting a link to it would keep it
+    blob = file.resolve()  # `file` is a link in the cache; deleting it would keep the content
     try:
         rows = datasets.load_dataset(layout, data_files={"train": [str(file)]}, split="train")
     except Exception as error:  # `datasets` wraps the cause: a damaged file, a full disk

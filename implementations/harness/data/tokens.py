@@ -95,8 +95,8 @@ class Tokens:
 def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") -> None:
     """Raise `BadInput` if evaluation text overlaps with text that the model has seen as `role`.
 
-    Within one text, spans must not overlap. Different texts must not share a run of `shared_run`
-    tokens that lies in one sample of the text with the shorter samples.
+    Within one text, spans must not overlap. Of different texts, no sample may share `shared_run`
+    consecutive tokens with the other text. The samples are those of the text with shorter ones.
     """
     if seen.text_sha256 == evaluation.text_sha256:
         overlap = _overlap(seen.spans, evaluation.spans)
@@ -140,8 +140,9 @@ def _stretches(tokens: Tokens) -> Iterator[Tensor]:
 def _run_hashes(ids: Tensor, run: int) -> Tensor:
     """Return a hash of every run of `run` tokens in `ids [..., length]`.
 
-    Token `i` counts `_BASE` to the power of `i`. Divided by the power of their first token, equal
-    runs have equal sums wherever they lie. int64 wraps around, so this is modulo 2**64.
+    Each token is multiplied by a power of `_BASE` that grows with its position. The sum of a run is
+    divided by the power of its first token, so that its position does not matter. int64 wraps
+    around, so all of this is modulo 2**64.
     """
     powers, inverses = (torch.full_like(ids, base).cumprod(-1) for base in (_BASE, _INVERSE))
     sums = pad((ids * powers).cumsum(-1), (1, 0))  # [..., length + 1]

@@ -95,12 +95,12 @@ class DensePredictions:
         `tokens` must be one of the texts. With a `prompt`, only the predictions after that many
         tokens of each window count. Raises as `perplexity`, and `BadInput` for another text.
         """
-        states = self.states.get(tokens.sha256)
-        if states is None:
+        if tokens.sha256 not in self.states:
             raise BadInput(
-                f"{tokens.source}: not a text of these dense predictions; give it to "
-                "DensePredictions, too"
+                f"the dense model has not read these tokens of {tokens.source}; pass them to "
+                "DensePredictions as well"
             )
+        states = self.states[tokens.sha256]
         nats, divergence, same = (torch.zeros((), dtype=torch.float64) for _ in range(3))
         for piece, following in predictions(model, tokens, batch_size, prompt):
             values, windows, positions = piece

@@ -126,10 +126,10 @@ def seeded(seed: int, *, python: int | None = None) -> Iterator[None]:
     `python` is a separate seed for Python's generator, as lm-eval uses.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    accelerator = torch.accelerator.current_accelerator()
-    # The functions of MPS accept no device, which `fork_rng` passes to them.
-    kind = "cuda" if accelerator is None or accelerator.type == "mps" else accelerator.type
-    # Without `devices`, `fork_rng` warns if there are several.
+    kind = getattr(torch.accelerator.current_accelerator(), "type", "cuda")
+    if kind == "mps":
+        kind = "cuda"  # `fork_rng` passes a device, which the functions of MPS do not accept
+    # Without `devices`, `fork_rng` warns on a machine with several.
     devices = range(torch.get_device_module(kind).device_count())
     try:
         with torch.random.fork_rng(devices, device_type=kind):

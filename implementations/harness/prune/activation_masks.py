@@ -20,8 +20,9 @@ Kept = Callable[[Tensor], Tensor]
 class Quantiles:
     """Quantiles of the absolute values of all of a layer's inputs.
 
-    They are counted in bins at most 2^-9 of their lower ends wide. The bits of a float that is
-    not negative, read as a whole number, grow with it, so the upper bits are the number of the bin.
+    They are counted in bins. The width of a bin is at most 2^-9 of its lower end. The bits of a
+    float that is not negative, read as a whole number, grow with it, so the upper bits are the
+    number of the bin.
     """
 
     DROPPED = 14

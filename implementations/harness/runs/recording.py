@@ -92,6 +92,13 @@ def name_of(record: Record) -> str:
     return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+def _as_setting(value: Any) -> str:
+    """Return the text with which `--set` gives this value."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def command_of(record: Record, task_folder: str | None = None) -> str:
     """Return the command that repeats the run; a custom protocol becomes `<name>.yaml`."""
     model, protocol = record.model, record.protocol
@@ -101,8 +108,7 @@ def command_of(record: Record, task_folder: str | None = None) -> str:
         words += ["--pattern", record.pattern] if record.pattern else share
         for name in record.changed:
             value = record.configuration[name]
-            text = "none" if value is None else json.dumps(value)
-            words += ["--set", f"{name}={value if isinstance(value, str) else text}"]
+            words += ["--set", f"{name}={_as_setting(value)}"]
     own = protocol.own_texts
     name = protocol.name if own is None else own.protocol
     words += ["--protocol", name + ("" if name in PROTOCOLS else ".yaml")]

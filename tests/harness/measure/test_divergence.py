@@ -58,7 +58,7 @@ def test_an_unchanged_model_agrees_everywhere():
 def test_refuses_a_text_that_the_dense_model_did_not_read():
     model = tiny_model()
     dense = DensePredictions(model, [TOKENS])
-    with pytest.raises(BadInput, match="not a text of these dense predictions"):
+    with pytest.raises(BadInput, match="the dense model has not read these tokens"):
         dense.compare(model, random_tokens(samples=1, length=20))
 
 

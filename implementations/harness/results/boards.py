@@ -258,8 +258,7 @@ class Board:
     @property
     def title(self) -> str:
         """Title of the board: protocol, model, device and fine-tuning."""
-        after = f", after {self.after}" if self.after else ""
-        return f"{self.protocol}: {self.model} on {self.device}{after}"
+        return f"{self.protocol}: {self.model} on {self.device}{self.after_clause}"
 
     @property
     def recovery(self) -> Recovery | None:
@@ -270,6 +269,11 @@ class Board:
     def after(self) -> str:
         """What the values were measured after: a fine-tuning, prompts, or nothing (empty)."""
         return "prompts" if _behind_prompts(self.newest) else str(self.recovery or "")
+
+    @property
+    def after_clause(self) -> str:
+        """What the values were measured after, to append to a title: `, after LoRA ...`."""
+        return f", after {self.after}" if self.after else ""
 
     @property
     def place(self) -> str:

@@ -106,9 +106,8 @@ class ComparisonTable:
             if any(line.kind for line in self.lines)
             else ""
         )
-        after = f", after {board.after}" if board.after else ""
         return (
-            f"{board.model} ({board.dtype}), protocol {board.protocol}{after}, "
+            f"{board.model} ({board.dtype}), protocol {board.protocol}{board.after_clause}, "
             f"{subject(self.metric)}: {spread}. The dense perplexity is {dense:.2f}. KL: "
             "divergence from the dense model in nats per token; agreement: share of positions with "
             f"the dense model's most likely token. {competing}Rows that share a rank differ by at "

@@ -44,8 +44,7 @@ def draw(comparisons: Sequence[ComparisonTable]) -> Figure:
             axes.set_xscale("log")
         axes.set_xlabel(f"perplexity / dense perplexity, {subject(comparison.metric)}")
         board = comparison.board
-        after = f", after {board.after}" if board.after else ""
-        axes.set_title(f"{board.model}, {board.protocol}{after}", fontsize="medium")
+        axes.set_title(f"{board.model}, {board.protocol}{board.after_clause}", fontsize="medium")
     return figure
 
 

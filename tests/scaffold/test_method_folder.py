@@ -176,8 +176,14 @@ def test_names_units_unknown_to_the_harness(checkout):
 
 
 def test_methods_of_all_papers_can_be_defined(papers):
-    for slug, paper in papers.items():
-        exec(render(slug, paper)[f"{slug}.py"], {"__name__": slug})
+    unlike = {
+        str([kind.granularity, kind.prunes, kind.calibration]): slug
+        for slug, paper in papers.items()
+        if (kind := paper.taxonomy)
+    }
+    assert len(unlike) > 20
+    for slug in unlike.values():
+        exec(render(slug, papers[slug])[f"{slug}.py"], {"__name__": slug})
 
 
 def test_readme_quotes_the_entry(checkout):

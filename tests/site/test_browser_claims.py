@@ -127,5 +127,5 @@ def test_the_page_fits_a_phone_and_does_not_shift(visit: Callable[..., Any], wid
     visitor = visit(width)
     page = visitor.open("claims.html")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert moved(page) < 0.1
+    assert moved(page) < 0.01
     assert visitor.complaints == []

@@ -1,8 +1,8 @@
 """Workers for many jobs: this process, several processes of this machine, or Ray actors.
 
 A job that fails is reported, and the others continue. A job whose worker dies is started again in a
-new worker, `ATTEMPTS` times in all, then reported as failed. Workers exit when the main process is
-killed.
+new worker, `ATTEMPTS` times in all, then reported as failed. If the main process is killed, workers
+exit at once, also in the middle of a job.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import pickle
 import secrets
 import signal
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
@@ -297,9 +298,18 @@ def _unpickling(handle: Callable[[Any], Any]) -> Callable[[bytes], Any]:
     return lambda job: handle(pickle.loads(job))
 
 
+def _exit_with_main_process() -> None:
+    """Wait until the main process has ended, then end this one, whatever it is doing."""
+    main = multiprocessing.parent_process()
+    assert main is not None
+    main.join()
+    os._exit(1)
+
+
 def _serve(connection: Connection, make: Make[Any, Any], number: int, threads: int) -> None:
-    """Run jobs until the pipe closes, as it does when the main process is killed."""
+    """Run jobs until the pipe closes or the main process is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops its workers
+    threading.Thread(target=_exit_with_main_process, daemon=True).start()
     torch.set_num_threads(threads)
     runner = _JobRunner(lambda number: _unpickling(make(number)), number)
     while True:

@@ -49,8 +49,9 @@ def check_name(name: str) -> None:
     """Raise `BadInput` unless `name` is a method here, a registered one, a class or a file."""
     reference = parse_reference(name)
     if reference is None:
-        known = [*methods(), *installed_methods()]
-        if name not in known:
+        # Installed packages are searched last, because that takes longest.
+        if name not in methods() and name not in installed_methods():
+            known = [*methods(), *installed_methods()]
             raise BadInput(
                 f"{unknown_name(name, known, 'method')} To use your own method, give its file, "
                 "such as ./mymethod.py"

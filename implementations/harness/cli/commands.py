@@ -55,6 +55,7 @@ from implementations.harness.cli.options import (
     listed,
     recovery,
 )
+from implementations.harness.cli.progress_output import show_progress
 from implementations.harness.cli.setup import make_setup, read_runs
 from implementations.harness.errors import AtlasError, BadInput, escape, escape_json
 from implementations.harness.results.external import installed_methods
@@ -196,7 +197,7 @@ def run(
         if rank > 0:
             prune_as_helper(job, setup)
             return
-        with terminal.progress():
+        with show_progress():
             written = do(job, setup, runs=runs, checkpoint=save, publish=publish)
     if as_json:
         show_json(written.record.to_json())
@@ -254,7 +255,7 @@ def sweep(
     )
     from implementations.harness.runs.sweep import sweep as do  # slow: imports transformers
 
-    with terminal.progress():
+    with show_progress():
         done = do(jobs, setup, runs=runs, count=workers, ray=ray, publish=publish)
     if as_json:
         show_json([record.model_dump(mode="json") for record in done.records])
@@ -338,7 +339,7 @@ def verify(
     original = load_record(record)
     from implementations.harness.runs.verify import verify as do
 
-    with terminal.progress():
+    with show_progress():
         verdict = do(original, model=model, device=device, task_folder=task_folder)
     show_json(verdict.to_dict()) if as_json else terminal.show_verdict(verdict)
     if not verdict.agrees:
@@ -364,7 +365,7 @@ def generate(
     from implementations.harness.measure.generation import continuation
     from implementations.harness.model.loading import load_model
 
-    with terminal.progress():
+    with show_progress():
         home = home_of(device, accelerator)
         model = load_model(folder, device=home, dtype=dtype, accelerator=accelerator)
         written = continuation(model, prompt, tokens)
@@ -393,7 +394,7 @@ def support(
     """Test which model families and patterns a method supports; write records/support.json."""
     from implementations.harness.runs.support import write_support
 
-    with terminal.progress():
+    with show_progress():
         written = write_support(slug)
     for path in written:
         terminal.show_paths(support=path)

@@ -9,6 +9,7 @@ import typer
 
 from implementations.harness.cli import terminal
 from implementations.harness.cli.options import expanded_path
+from implementations.harness.cli.progress_output import show_progress
 
 
 def export_gguf(
@@ -25,6 +26,6 @@ def export_gguf(
     """Write a model as a GGUF file for llama.cpp, Ollama and LM Studio."""
     from implementations.harness.model.gguf_export import export_gguf as write
 
-    with terminal.progress():
+    with show_progress():
         write(folder, out, type=type)
     terminal.show_paths(gguf=out)

@@ -28,6 +28,7 @@ from implementations.harness.cli.options import (
     expanded_path,
     method_name,
 )
+from implementations.harness.cli.progress_output import show_progress
 from implementations.harness.cli.setup import read_runs
 from implementations.harness.errors import BadInput
 from implementations.harness.results.external import slug_of
@@ -78,7 +79,7 @@ def check(
 
     chosen = get_method(method)
     chosen.configure()
-    with terminal.progress():
+    with show_progress():
         results = list(check_method(chosen))
     terminal.show_check(results)
     if any(result.failures for result in results):
@@ -134,7 +135,7 @@ def compare(
     check_writable(out)
     from implementations.harness.runs.sweep import sweep
 
-    with terminal.progress():
+    with show_progress():
         done = sweep(jobs, setup, runs=runs, count=workers, ray=ray)
     terminal.show_sweep(done, runs)
     for job, error in done.failures:

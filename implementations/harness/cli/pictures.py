@@ -21,6 +21,7 @@ import typer
 from torch import Tensor, nn
 
 from implementations.harness.cli import terminal
+from implementations.harness.cli.progress_output import show_progress
 from implementations.harness.data.samples import Sampler
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput
@@ -57,7 +58,7 @@ def masks(
     protocol: Name = "quick",
 ) -> None:
     """Write which weights several methods and a global magnitude ranking remove."""
-    with terminal.progress():
+    with show_progress():
         chosen, model, sampler = _start(protocol)
         calibration = sampler.samples(seed=0).calibration
         configured = {slug: get_method(slug).configure(sparsity=sparsity) for slug in methods}
@@ -90,7 +91,7 @@ def blocks(
     protocol: Name = "quick",
 ) -> None:
     """Write the perplexity with only one block pruned, and with only one block removed."""
-    with terminal.progress():
+    with show_progress():
         chosen, model, sampler = _start(protocol)
         samples = sampler.samples(seed=0)
         metric, tokens = next(iter(samples.evaluations.items()))
@@ -120,7 +121,7 @@ def ties(
     protocol: Name = "quick",
 ) -> None:
     """Write the perplexity of magnitude pruning for different ways to break ties in a group."""
-    with terminal.progress():
+    with show_progress():
         chosen, model, sampler = _start(protocol)
         metric, text = next(iter(sampler.samples(seed=0).evaluations.items()))
         kept = parse_pattern(pattern)

@@ -1,4 +1,4 @@
-"""Terminal output of `atlas`: progress bars and tables.
+"""Terminal output of `atlas`: tables, errors and texts.
 
 All strings are treated as untrusted text: they are escaped and their markup is ignored. Styled text
 is built by `styled`.
@@ -8,29 +8,16 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 from implementations.harness.errors import escape
-from implementations.harness.progress import reporting
 from implementations.harness.results.metric import (
     AGREEMENT,
     DIVERGENCE,
@@ -77,52 +64,6 @@ def styled(*parts: str | tuple[str, str], lines: bool = False) -> Text:
         string, style = (part, "") if isinstance(part, str) else part
         text.append(escape(string, lines=lines), style)
     return text
-
-
-class Bars:
-    """Progress bars of nested tasks, each removed at its end."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def start(self, description: str, total: int | None) -> int:
-        """Add a bar of `total` steps."""
-        return int(self.progress.add_task(escape(description), total=total))
-
-    def advance(self, task: int, steps: int) -> None:
-        """Advance a bar."""
-        self.progress.advance(TaskID(task), steps)
-
-    def describe(self, task: int, description: str) -> None:
-        """Change the description of a bar."""
-        self.progress.update(TaskID(task), description=escape(description))
-
-    def stop(self, task: int) -> None:
-        """Remove a bar."""
-        self.progress.remove_task(TaskID(task))
-
-
-@contextmanager
-def progress() -> Iterator[None]:
-    """Show the progress of the `with` block on standard error, if it is a terminal."""
-    if not errors.is_terminal:
-        yield
-        return
-    with Progress(*columns(), console=errors, transient=True) as bars, reporting(Bars(bars)):
-        yield
-
-
-def columns() -> tuple[ProgressColumn, ...]:
-    """Return the columns of a progress bar."""
-    return (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
-    )
 
 
 def show_error(message: str) -> None:

@@ -6,13 +6,15 @@ import re
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from rich.progress import Progress
 from rich.table import Table
 
-from implementations.harness.cli import terminal
+from implementations.harness.cli import progress_output, terminal
+from implementations.harness.cli.progress_output import show_progress
 from implementations.harness.cli.terminal import board_table, mean, times
+from implementations.harness.progress import task
 from implementations.harness.results.boards import Spread, boards
 from implementations.harness.results.record import Rate, Record, Speed
 from implementations.harness.runs.record_checks import EXACT, SENSITIVE, Bounds, Comparison
@@ -259,13 +261,30 @@ def test_untrusted_text_is_escaped(show, screen, made_up):
         assert part in text
 
 
-def test_untrusted_text_in_a_progress_bar_is_escaped(screen):
-    with Progress(*terminal.columns(), console=terminal.errors, transient=True) as progress:
-        bars = terminal.Bars(progress)
-        bars.advance(bars.start(UNTRUSTED, 3), 1)
-        progress.refresh()
+def test_untrusted_text_in_progress_is_escaped(screen, monkeypatch):
+    monkeypatch.setattr(progress_output, "SECONDS_PER_LINE", 0.0)
+    with show_progress(), task(UNTRUSTED, 3) as open_task:
+        open_task.advance()
     text = plain(screen)
-    assert not terminal.errors.is_terminal or all(part in text for part in ESCAPED)
+    for part in ESCAPED:
+        assert part in text
+
+
+def test_log_has_a_line_a_minute_with_all_open_tasks(capsys, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(progress_output, "time", SimpleNamespace(monotonic=lambda: now))
+    with show_progress(), task("runs", 1200) as runs:
+        with task("decoder layers") as layers:
+            now += 59
+            layers.advance()
+            now += 62
+            layers.advance()
+            layers.advance()
+        now += 7200
+        runs.advance(1100)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "0:02:01 runs 0/1,200, decoder layers 2/?"
+    assert second == "2:02:01 runs 1,100/1,200"
 
 
 def test_newline_in_an_error_is_escaped(screen):

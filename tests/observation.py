@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -10,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from implementations.harness import Block, LanguageModel, Tokens
+from implementations.harness import Block, LanguageModel, Method, Tokens
 from implementations.harness.contract.helpers import logits
+from implementations.harness.contract.tiny import random_tokens, tiny_model
 
 
 def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
@@ -21,6 +23,25 @@ def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
     logits(model, tokens)
     handle.remove()
     return torch.cat(seen).flatten(end_dim=-2).double()
+
+
+def check_walk(method: Method, pruned: Callable[[Tensor, Tensor], Tensor], family: str) -> None:
+    """Check that each decoder layer sees the pruned ones before it, and itself while it is dense.
+
+    `pruned(W, gram)` prunes one layer as `method` does: `W` `[out, in]`, `gram` `[in, in]`, fp64.
+    """
+    calibration, dense = random_tokens(8, 24), tiny_model(family, blocks=3)
+    result = copy.deepcopy(dense)
+    method.apply(result, calibration)
+    half = copy.deepcopy(result)
+    half.layers[2].load_state_dict(dense.layers[2].state_dict())  # blocks 0 and 1 pruned
+    for model, agrees in ((half, True), (dense, False)):
+        for role, linear in dense.blocks[2].linears().items():
+            seen = inputs(model, model.blocks[2].linears()[role], calibration)
+            with torch.no_grad():
+                expected = pruned(linear.weight, seen.T @ seen)
+            actual = result.blocks[2].linears()[role].weight
+            assert torch.allclose(actual, expected, rtol=1e-3, atol=1e-3) == agrees, role
 
 
 def sample_gradients(model: LanguageModel, tokens: Tokens) -> list[dict[str, Tensor]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 
 import pytest
@@ -12,8 +11,7 @@ from torch import Tensor
 from implementations.alps import ALPS
 from implementations.alps.alps import growth
 from implementations.harness import inverse_factor, smallest, sparse_solve
-from implementations.harness.contract.tiny import random_tokens, tiny_model
-from tests.observation import inputs
+from tests.observation import check_walk
 
 
 def problem(
@@ -219,18 +217,7 @@ def test_nothing_to_remove_changes_no_bit():
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
-    calibration, dense = random_tokens(8, 24), tiny_model(family, blocks=3)
-    result = copy.deepcopy(dense)
-    ALPS().apply(result, calibration)
-    half = copy.deepcopy(result)
-    half.layers[2].load_state_dict(dense.layers[2].state_dict())  # blocks 0 and 1 pruned
-    for model, agrees in ((half, True), (dense, False)):
-        for role, linear in dense.blocks[2].linears().items():
-            X = inputs(model, model.blocks[2].linears()[role], calibration)
-            with torch.no_grad():
-                expected = pruned(linear.weight, X.T @ X)
-            actual = result.blocks[2].linears()[role].weight
-            assert torch.allclose(actual, expected, rtol=1e-3, atol=1e-3) == agrees, role
+    check_walk(ALPS(), pruned, family)
 
 
 @pytest.mark.model

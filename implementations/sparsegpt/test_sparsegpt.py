@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +9,7 @@ from torch import Tensor
 from implementations.harness import AtlasWarning, BadInput, inverse_factor, sparse_solve
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.sparsegpt import SparseGPT
-from tests.observation import inputs
+from tests.observation import check_walk
 
 SETTINGS = [
     {"sparsity": 0.5, "block_size": 128},
@@ -182,20 +180,7 @@ def test_refuses_patterns_that_do_not_divide(settings, message):
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
-    calibration, config = random_tokens(8, 24), SparseGPT(sparsity=0.5)
-    dense = tiny_model(family, blocks=3)
-    result = copy.deepcopy(dense)
-    config.apply(result, calibration)
-    half = copy.deepcopy(result)
-    half.layers[2].load_state_dict(dense.layers[2].state_dict())  # blocks 0 and 1 pruned
-    for model, agrees in ((half, True), (dense, False)):
-        for role, linear in dense.blocks[2].linears().items():
-            X = inputs(model, model.blocks[2].linears()[role], calibration).float()
-            with torch.no_grad():
-                expected = pruned(linear.weight, X.T @ X, sparsity=0.5)
-            actual = result.blocks[2].linears()[role].weight
-            close = torch.allclose(actual, expected, rtol=1e-3, atol=1e-3)
-            assert close == agrees, role
+    check_walk(SparseGPT(), lambda W, gram: pruned(W, gram.float()), family)
 
 
 @pytest.mark.model

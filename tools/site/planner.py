@@ -138,6 +138,15 @@ BACKWARD = [
     Term("activations", DEVICE, 4, "mtcb"),
 ]
 """Memory of the backward walk: inputs of all layers, and one layer with autograd."""
+BLOCK_TRAINING = [
+    Term("inputs and targets of one layer", HOST, 2, "ntdb"),
+    Term("training of one layer", DEVICE, 40, "B"),
+    Term("activations", DEVICE, 10, "tdb"),
+    Term("activations", DEVICE, 6, "tab"),
+    Term("activations", DEVICE, 4, "tcb"),
+]
+"""Memory of training inside one layer, one sample at a time: weights or masks in fp32, their
+gradients, scores and the state of the optimiser."""
 TEXTS = {
     name: (
         protocol.calibration.samples,
@@ -296,6 +305,8 @@ class Cost:
         if self.uses("backwalk", "gradient_norms") and self.needs in ("gradient", "training"):
             norms = [Term("norms of all gradients", HOST, 4, "LB")] * self.uses("norms_on_host")
             phases.append([*BACKWARD, *norms])
+        if self.uses("gradient_step"):
+            phases.append(BLOCK_TRAINING)
         if self.trains:
             phases.append(list(self._training()))
         return phases

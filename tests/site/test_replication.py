@@ -158,6 +158,25 @@ def test_a_plug_in_is_judged_on_the_base_that_the_papers_name(setting: str) -> N
     assert judged("with RIA").verdict == "depends on the setting"
 
 
+def test_without_a_run_with_defaults_only_the_same_order_is_judged() -> None:
+    def run(ratio: float, steps: int, *changed: str) -> Record:
+        made = sample("mine", 0.5, ratio)
+        configuration = made.configuration | {"steps": steps}
+        command = f"atlas run mine {steps}"
+        return altered(made, configuration=configuration, changed=changed, command=command)
+
+    def judged(*records: Record) -> tuple[str, tuple[str, str]]:
+        found = order(atlas(AHEAD, records=(*records, *runs(other=(2.0,)))))
+        assert found.measured
+        return found.verdict, found.measured.settings
+
+    assert judged(run(1.5, 40, "steps")) == ("holds", ("steps=40", ""))
+    assert judged(run(3.0, 40, "steps")) == ("depends on the setting", ("steps=40", ""))
+    assert judged(run(1.5, 40, "steps"), run(3.0, 100)) == ("does not hold", ("", ""))
+    pair = order(atlas(AHEAD, records=(run(1.5, 40, "steps"), *runs(other=(2.0,)))))
+    assert pair.seen_from("other").measured.settings == ("", "steps=40")
+
+
 def test_each_sparsity_has_its_own_order() -> None:
     claims = AHEAD, claim(9.0, {"other": 8.0}, sparsity=0.7)
     found = comparisons(

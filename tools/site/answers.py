@@ -158,7 +158,7 @@ class Ranking:
         found: dict[tuple[str, str], list[Row]] = defaultdict(list)
         for row in self.board.rows:
             found[row.method, share(row.first)].append(row)
-        return {key: min(rows, key=self._distance) for key, rows in found.items()}
+        return {key: min(rows, key=self.distance) for key, rows in found.items()}
 
     @cached_property
     def by_question(self) -> Mapping[Question, list[Answer]]:
@@ -225,7 +225,8 @@ class Ranking:
         ratio = ratio_to_dense(row, self.board)
         return ratio.mean if ratio and not math.isnan(ratio.mean) else math.inf
 
-    def _distance(self, row: Row) -> tuple[int, int, float, float]:
+    def distance(self, row: Row) -> tuple[int, int, float, float]:
+        """Return how far a row is from the defaults of its method, to sort by."""
         settings = row.first
         switches = sum(
             settings.configuration[name] == 0 or not _is_number(row.method, name, self.atlas)

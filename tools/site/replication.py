@@ -9,13 +9,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from statistics import mean
 
 from implementations.harness.results.boards import Board, Row
 from implementations.harness.results.metric import metric
 from implementations.harness.results.ranking import TIE
 from tools.catalog.schema.paper import Claim
+from tools.site.answers import Ranking
 from tools.site.atlas import Atlas
 from tools.site.claim_status import same_setting
 from tools.site.claim_tables import claim_removed, reporting_paper
@@ -65,7 +66,8 @@ class Reported:
 class Measured:
     """What one of our boards says about a pair of methods.
 
-    Both have their defaults, except that a plug-in works on the method that the papers name.
+    Both have their defaults if there are such runs. A plug-in works on the method that the papers
+    name.
     """
 
     board: str
@@ -79,6 +81,8 @@ class Measured:
     """Whether every seed of one is better than every seed of the other."""
     collapsed: bool
     """Whether both models collapsed, so that their order means nothing."""
+    settings: tuple[str, str]
+    """The fields of each method that differ from their defaults, as `name=value`."""
 
     @property
     def clear(self) -> bool:
@@ -120,7 +124,10 @@ class Comparison:
             return "depends on the setting"
         if not self.measured.clear:
             return "too close here"
-        return "holds" if (self.measured.lead > 0) == (self.order == "ahead") else "does not hold"
+        if (self.measured.lead > 0) == (self.order == "ahead"):
+            return "holds"
+        # The other order may come from our settings, such as a training of fewer steps.
+        return "depends on the setting" if any(self.measured.settings) else "does not hold"
 
     @property
     def outcome(self) -> str:
@@ -144,7 +151,13 @@ class Comparison:
             other=self.method,
             reported=tuple(_swapped(one) for one in self.reported),
             measured=here
-            and replace(here, values=here.values[::-1], lead=-here.lead, seeds=here.seeds[::-1]),
+            and replace(
+                here,
+                values=here.values[::-1],
+                lead=-here.lead,
+                seeds=here.seeds[::-1],
+                settings=here.settings[::-1],
+            ),
         )
 
     def reported_by(self, paper: str) -> Comparison:
@@ -278,12 +291,21 @@ def _same_values(one: Reported, other: Reported) -> bool:
 
 
 def _measured(slug: str, other: str, claim: Claim, atlas: Atlas, base: str = "") -> Measured | None:
-    """Compare two methods with their defaults, plug-ins on `base` if it is given."""
-    for board in atlas.boards:
+    """Compare two methods on the first board that has both, plug-ins on `base` if it is given.
+
+    Boards on which both have their defaults come before the others.
+    """
+    for only_defaults, board in product((True, False), atlas.boards):
         if board.recovery:
             continue
         rows = [
-            next(_rows(board, name, claim, base if _is_plug_in(name, atlas) else ""), None)
+            _row(
+                Ranking(board, atlas),
+                name,
+                claim,
+                base if _is_plug_in(name, atlas) else "",
+                only_defaults,
+            )
             for name in (slug, other)
         ]
         if rows[0] and rows[1]:
@@ -291,17 +313,28 @@ def _measured(slug: str, other: str, claim: Claim, atlas: Atlas, base: str = "")
     return None
 
 
-def _rows(board: Board, slug: str, claim: Claim, base: str) -> Iterator[Row]:
-    for row in board.rows:
+def _row(ranking: Ranking, slug: str, claim: Claim, base: str, only_defaults: bool) -> Row | None:
+    """Return the row of a method that is closest to its defaults."""
+
+    def fits(row: Row) -> bool:
         first = row.first
-        fits = first.method == slug and same_setting(claim, first.pattern, first.asked)
-        if base:
-            bases = [first.configuration.get(name) for name in BASE_FIELDS]
-            fits = fits and base in bases and set(first.changed) <= set(BASE_FIELDS)
-        else:
-            fits = fits and not first.changed
-        if fits and row.ratio(board.metrics[0]):
-            yield row
+        bases = [first.configuration.get(name) for name in BASE_FIELDS]
+        return (
+            first.method == slug
+            and same_setting(claim, first.pattern, first.asked)
+            and (base in bases if base else not set(first.changed) & set(BASE_FIELDS))
+            and not (only_defaults and _settings(row))
+            and row.ratio(ranking.board.metrics[0]) is not None
+        )
+
+    return min(filter(fits, ranking.board.rows), key=ranking.distance, default=None)
+
+
+def _settings(row: Row) -> str:
+    """Return the fields of a row that differ from their defaults, apart from the base."""
+    first = row.first
+    named = zip(first.changed, first.changes, strict=True)
+    return " ".join(change for name, change in named if name not in BASE_FIELDS)
 
 
 def _compare(one: Row, other: Row, board: Board) -> Measured:
@@ -319,6 +352,7 @@ def _compare(one: Row, other: Row, board: Board) -> Measured:
         seeds=(len(first), len(second)),
         separated=max(first) < min(second) or max(second) < min(first),
         collapsed=one.collapsed and other.collapsed,
+        settings=(_settings(one), _settings(other)),
     )
 
 

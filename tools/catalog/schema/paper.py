@@ -196,7 +196,7 @@ class Claim(StrictModel):
     ) = Field(None, description="N:M pattern: keeps N of M.", examples=["2:4"])
     setting: Line | None = Field(
         None,
-        description="Further conditions; one that begins with `after` holds for the whole table.",
+        description="Conditions other than the defaults; `after ...` holds for the whole table.",
         examples=["after LoRA"],
     )
     metric: Annotated[str, Form(METRIC, "a metric", "ppl/wikitext2/2048")] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,3 +65,16 @@ def test_a_mark_leads_to_its_numbers(visit: Callable[..., Any]) -> None:
     row = page.locator("tr:target")
     expect(row).to_contain_text(words[0])
     expect(row).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_settings_fit_the_page(
+    visit: Callable[..., Any],
+    published: Path,
+    served: Callable[[Path], Any],
+    width: int,
+) -> None:
+    with served(published) as home:
+        page = visit(home=home, width=width).open("replication.html")
+        assert page.locator(".atlas-orderings code").count()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

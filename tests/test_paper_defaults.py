@@ -67,7 +67,6 @@ STATED = {
         "epochs": 1,
         "penalty": 5.0,
         "optimiser": "prodigy",
-        "step_factor": 5.0,
         "learning_rate": 0.01,
     },
     "bonsai": {"sparsity": 0.5, "step": 0.05, "pairs": 100, "samples": 32, "perturb": True},

@@ -71,8 +71,8 @@ class BESA(WeightMethod):
     """Weight of the penalty that holds a decoder layer at the requested sparsity (lambda, beta)."""
     optimiser: Literal["prodigy", "adamw"] = "prodigy"
     """Optimiser of the coefficients; Prodigy estimates its step size."""
-    step_factor: Positive = 5.0
-    """Prodigy only: factor of the estimated step size (d_coef)."""
+    step_factor: Positive | None = None
+    """Prodigy only: factor of the estimated step size (d_coef); by default 5, without sigmoid 1."""
     learning_rate: Positive = 0.01
     """AdamW only: learning rate."""
     block_size: Count = 128
@@ -139,7 +139,8 @@ class BESA(WeightMethod):
         coefficients = [each.coefficients for each in rates.values()]
         optimiser: torch.optim.Optimizer
         if self.optimiser == "prodigy":
-            optimiser = Prodigy(coefficients, self.step_factor)
+            # Without a sigmoid, gradients are larger, and steps with 5 overshoot.
+            optimiser = Prodigy(coefficients, self.step_factor or (5.0 if self.smoothed else 1.0))
         else:
             optimiser = torch.optim.AdamW(coefficients, self.learning_rate, weight_decay=0.0)
         for _ in range(self.epochs):
@@ -154,10 +155,12 @@ class BESA(WeightMethod):
     def prune_block(
         self, block: WalkedBlock, scores: dict[str, Tensor], rates: dict[str, Rates], total: int
     ) -> dict[str, int]:
-        """Remove `total` weights in proportion to the rates; return the number of each layer."""
+        """Remove `total` weights by the learned rates; return the number of each layer."""
         shares = torch.cat([each.rate().detach().cpu() for each in rates.values()])
         sizes = torch.tensor([n for each in rates.values() for n in each.sizes])
-        lost = apportion(shares, sizes, total).split([len(each.sizes) for each in rates.values()])
+        # Scaled rates, unlike scaled kept shares, could empty rows that keep only a few weights.
+        kept = apportion(1 - shares, sizes, int(sizes.sum()) - total)
+        lost = (sizes - kept).split([len(each.sizes) for each in rates.values()])
         by_role = dict(zip(rates, lost, strict=True))
         counts = {role: int(each.sum()) for role, each in by_role.items()}
         if self.base == "sparsegpt":

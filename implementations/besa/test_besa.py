@@ -267,15 +267,37 @@ def test_refuses_rates_of_rows_for_sparsegpt():
         BESA(base="sparsegpt").check(tiny_model(), CALIBRATION)
 
 
+def test_the_exact_budget_empties_no_row(monkeypatch: pytest.MonkeyPatch):
+    def learned(self: BESA, block: Any, rates: dict[str, Rates], targets: list[Tensor]) -> None:
+        for each in rates.values():  # 90 % of the first row and half of the others
+            logits = each.coefficients.detach().zero_()
+            logits[0, 9], logits[1:, 5] = 100.0, 100.0
+
+    monkeypatch.setattr(BESA, "learn", learned)
+    model = tiny_model(blocks=1)
+    assert BESA(sparsity=0.7, intervals=10).apply(model, random_tokens(2)).achieved == 0.7
+    for _, _, layer in model.linears():
+        kept = (layer.weight != 0).sum(dim=1)
+        assert 0 < kept[0] < kept[1:].min()
+
+
 @pytest.mark.model
 def test_on_real_blocks_the_error_is_below_wandas(first_blocks: Any):
     model = copy.deepcopy(first_blocks.dense)
     details = BESA(epochs=4).apply(model, first_blocks.short).details
     for before, after in zip(details["error_before"], details["error_after"], strict=True):
         assert after < before
+    model = copy.deepcopy(first_blocks.dense)
+    details = BESA(sparsity=0.7, epochs=8).apply(model, first_blocks.short).details
+    assert details["error_after"][0] < 0.7 * details["error_before"][0]
 
 
-def test_step_factor_reaches_the_optimiser(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("settings", "factor"), [({}, 5.0), ({"sparsity": 0.7}, 1.0), ({"step_factor": 7.0}, 7.0)]
+)
+def test_step_factor_reaches_the_optimiser(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, float], factor: float
+):
     factors: list[float] = []
 
     def recorded(parameters: list[nn.Parameter], factor: float) -> Prodigy:
@@ -283,5 +305,5 @@ def test_step_factor_reaches_the_optimiser(monkeypatch: pytest.MonkeyPatch):
         return Prodigy(parameters, factor)
 
     monkeypatch.setattr("implementations.besa.besa.Prodigy", recorded)
-    BESA(step_factor=7.0).apply(tiny_model(blocks=1), random_tokens(2))
-    assert factors == [7.0]
+    BESA(**settings).apply(tiny_model(blocks=1), random_tokens(2))
+    assert factors == [factor]

@@ -72,7 +72,7 @@ class BESA(WeightMethod):
     optimiser: Literal["prodigy", "adamw"] = "prodigy"
     """Optimiser of the coefficients; Prodigy estimates its step size."""
     step_factor: Positive | None = None
-    """Prodigy only: factor of the estimated step size (d_coef); by default 5, without sigmoid 1."""
+    """Prodigy only: factor of the step size (d_coef); by default 5, or 1 without the sigmoid."""
     learning_rate: Positive = 0.01
     """AdamW only: learning rate."""
     block_size: Count = 128

@@ -129,24 +129,30 @@ SQUARE = ("Gram", "Covariance", "prune_by_solving")
 """Names that stand for a matrix `[in, in]` for each input of a layer."""
 EVALUATED = Term("logits of an evaluation", DEVICE, 2**24, "b")
 """The most logits that an evaluation computes at once (`PIECE` of the harness)."""
+
+
+def _kept_for_autograd(samples: str) -> list[Term]:
+    """Return the activations of one layer for `samples`, the letter of their number ('' for 1)."""
+    sizes = {"d": 10, "a": 6, "c": 4}
+    return [Term("activations", DEVICE, n, f"{samples}t{width}b") for width, n in sizes.items()]
+
+
 BACKWARD = [
     Term("inputs of every layer", HOST, 1, "Lqtdb"),
     Term("inputs of every layer", HOST, 2, "qtdb"),
     Term("gradients of one layer", DEVICE, 20, "B"),
-    Term("activations", DEVICE, 10, "mtdb"),
-    Term("activations", DEVICE, 6, "mtab"),
-    Term("activations", DEVICE, 4, "mtcb"),
+    *_kept_for_autograd("m"),
 ]
 """Memory of the backward walk: inputs of all layers, and one layer with autograd."""
 BLOCK_TRAINING = [
     Term("inputs and targets of one layer", HOST, 2, "ntdb"),
     Term("training of one layer", DEVICE, 40, "B"),
-    Term("activations", DEVICE, 10, "tdb"),
-    Term("activations", DEVICE, 6, "tab"),
-    Term("activations", DEVICE, 4, "tcb"),
+    *_kept_for_autograd(""),
 ]
-"""Memory of training inside one layer, one sample at a time: weights or masks in fp32, their
-gradients, scores and the state of the optimiser."""
+"""Memory of training inside one layer, one sample at a time.
+
+Each weight has a mask or a copy in fp32, a gradient, a score and a state of the optimiser.
+"""
 TEXTS = {
     name: (
         protocol.calibration.samples,

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import combinations, product
+from itertools import combinations
 from statistics import mean
 
 from implementations.harness.results.boards import Board, Row
@@ -295,25 +295,19 @@ def _measured(slug: str, other: str, claim: Claim, atlas: Atlas, base: str = "")
 
     Boards on which both have their defaults come before the others.
     """
-    for only_defaults, board in product((True, False), atlas.boards):
-        if board.recovery:
-            continue
-        rows = [
-            _row(
-                Ranking(board, atlas),
-                name,
-                claim,
-                base if _is_plug_in(name, atlas) else "",
-                only_defaults,
-            )
+    found = []
+    for board in atlas.boards:
+        ranking = Ranking(board, atlas)
+        one, two = (
+            _row(ranking, name, claim, base if _is_plug_in(name, atlas) else "")
             for name in (slug, other)
-        ]
-        if rows[0] and rows[1]:
-            return _compare(rows[0], rows[1], board)
-    return None
+        )
+        if one and two and not board.recovery:
+            found.append(_compare(one, two, board))
+    return min(found, key=lambda measured: any(measured.settings), default=None)
 
 
-def _row(ranking: Ranking, slug: str, claim: Claim, base: str, only_defaults: bool) -> Row | None:
+def _row(ranking: Ranking, slug: str, claim: Claim, base: str) -> Row | None:
     """Return the row of a method that is closest to its defaults."""
 
     def fits(row: Row) -> bool:
@@ -323,7 +317,6 @@ def _row(ranking: Ranking, slug: str, claim: Claim, base: str, only_defaults: bo
             first.method == slug
             and same_setting(claim, first.pattern, first.asked)
             and (base in bases if base else not set(first.changed) & set(BASE_FIELDS))
-            and not (only_defaults and _settings(row))
             and row.ratio(ranking.board.metrics[0]) is not None
         )
 

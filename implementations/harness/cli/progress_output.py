@@ -83,8 +83,9 @@ class _OpenTask:
     done: int = 0
 
     def __str__(self) -> str:
-        total = "?" if self.total is None else f"{self.total:,}"
-        return f"{self.description} {self.done:,}/{total}"
+        if self.total is None:
+            return f"{self.description} {self.done:,}/?"
+        return f"{self.description} {self.done:,}/{self.total:,}"
 
 
 class Lines:

@@ -1,9 +1,9 @@
 """Progress of long loops, sent to the installed reporter; without one, nothing is shown."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -74,3 +74,55 @@ def track(steps: Iterable[T], description: str, total: int | None = None) -> Ite
         for step in steps:
             yield step
             open_task.advance()
+
+
+class Forwarder:
+    """A reporter that passes the name and arguments of each call to `send`, to another process."""
+
+    def __init__(self, send: Callable[..., None]) -> None:
+        self.send, self.opened = send, 0
+
+    def start(self, description: str, total: int | None) -> int:
+        """Open a task."""
+        self.opened += 1
+        self.send("start", self.opened, description, total)
+        return self.opened
+
+    def advance(self, task: int, steps: int) -> None:
+        """Report steps of a task."""
+        self.send("advance", task, steps)
+
+    def describe(self, task: int, description: str) -> None:
+        """Change the description of a task."""
+        self.send("describe", task, description)
+
+    def stop(self, task: int) -> None:
+        """Close a task."""
+        self.send("stop", task)
+
+
+class ForwardedTasks:
+    """The open tasks of a process with a `Forwarder`, shown by the reporter of this one."""
+
+    def __init__(self, process: str) -> None:
+        self._reporter, self._process = _reporter.get(), process
+        self._numbers: dict[int, int] = {}  # here, by the number there
+
+    def receive(self, call: str, task: int, *arguments: Any) -> None:
+        """Repeat a call, with the name of the process before each description."""
+        if self._reporter is None:
+            return
+        if call in ("start", "describe"):
+            description, *rest = arguments
+            arguments = (f"{self._process}: {description}", *rest)
+        if call == "start":
+            self._numbers[task] = self._reporter.start(*arguments)
+        elif call == "stop":
+            self._reporter.stop(self._numbers.pop(task))
+        else:
+            getattr(self._reporter, call)(self._numbers[task], *arguments)
+
+    def close(self) -> None:
+        """Close the tasks of a process that ended without closing them."""
+        for task in list(self._numbers):
+            self.receive("stop", task)

@@ -26,6 +26,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from implementations.harness.errors import AtlasError, Unavailable
+from implementations.harness.progress import ForwardedTasks, Forwarder, reporting
 from implementations.harness.results.files import short_path
 
 ATTEMPTS = 3  # a worker may die for reasons outside its job, such as another process's memory
@@ -57,13 +58,19 @@ def in_this_process(
 def in_processes(
     jobs: Sequence[Job], make: Make[Job, Result], workers: int
 ) -> Iterator[JobResult[Result]]:
-    """Run the jobs in `workers` processes that share the threads of this one."""
+    """Run the jobs in `workers` processes that share the threads of this one.
+
+    The reporter of this process also shows the progress inside the jobs.
+    """
     workers = min(workers, len(jobs))
     threads = max(1, torch.get_num_threads() // max(workers, 1))
 
     def ready(busy: Collection[_Process]) -> list[_Process]:
-        connections = wait([worker.connection for worker in busy])
-        return [worker for worker in busy if worker.connection in connections]
+        while True:
+            connections = wait([worker.connection for worker in busy])
+            readable = [worker for worker in busy if worker.connection in connections]
+            if ended := [worker for worker in readable if worker.read()]:
+                return ended
 
     return _share(jobs, workers, lambda number: _Process(make, number, threads), ready)
 
@@ -269,19 +276,33 @@ class _Process:
         )
         self.process.start()
         other_end.close()  # so that the pipe closes when the process dies
+        self.tasks = ForwardedTasks(f"worker {number + 1}")
+        self.done: JobResult[Any] | None = None
 
     def send(self, index: int, job: Any) -> None:
         with suppress(BrokenPipeError):  # the process died; `receive` raises
             self.connection.send((index, pickle.dumps(job)))
 
-    def receive(self) -> JobResult[Any]:
+    def read(self) -> bool:
+        """Read a message; return whether the job or the process has ended."""
         try:
-            done: JobResult[Any] = self.connection.recv()
-        except (EOFError, OSError) as error:  # OSError: it died while sending
-            raise _WorkerDied(self._cause_of_death()) from error
+            message = self.connection.recv()
+        except (EOFError, OSError):  # OSError: it died while sending
+            return True
+        if isinstance(message, JobResult):
+            self.done = message
+            return True
+        self.tasks.receive(*message)
+        return False
+
+    def receive(self) -> JobResult[Any]:
+        done, self.done = self.done, None
+        if done is None:
+            raise _WorkerDied(self._cause_of_death())
         return done
 
     def stop(self) -> None:
+        self.tasks.close()
         self.connection.close()
         self.process.terminate()
         self.process.join()
@@ -312,9 +333,10 @@ def _serve(connection: Connection, make: Make[Any, Any], number: int, threads: i
     threading.Thread(target=_exit_with_main_process, daemon=True).start()
     torch.set_num_threads(threads)
     runner = _JobRunner(lambda number: _unpickling(make(number)), number)
-    while True:
-        try:
-            index, job = connection.recv()
-            connection.send(runner.attempt(index, job))
-        except (EOFError, BrokenPipeError):
-            return
+    with reporting(Forwarder(lambda *call: connection.send(call))):
+        while True:
+            try:
+                index, job = connection.recv()
+                connection.send(runner.attempt(index, job))
+            except (EOFError, BrokenPipeError):
+                return

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from implementations.harness.errors import NumericsError
+from implementations.harness.progress import task, track
 from implementations.harness.runs.workers import JobResult
 
 ODD_JOBS = [1, "fail", 2, "die", 3, "defect", 4]
@@ -19,6 +20,13 @@ def square_or_trouble(number: int, job: int | str | Path) -> int:
     """Run a job in a worker; a top-level function, so that it can be pickled."""
     if job == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if job == "count":
+        return len(list(track(range(3), "counting")))
+    if job == "rename":
+        with task("old name", 5) as renamed:
+            renamed.say("new name")
+            renamed.advance(2)
+        return 0
     if job == "sleep":
         time.sleep(600)
     if job == "fail":
@@ -35,7 +43,8 @@ def die_at_first(deaths: Path) -> int:
     with deaths.open("a") as file:
         file.write("x")
     if deaths.read_text() == "x":
-        os.kill(os.getpid(), signal.SIGKILL)
+        with task("dying"):
+            os.kill(os.getpid(), signal.SIGKILL)
     return len(deaths.read_text()) - 1
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from implementations.harness.progress import reporting
 from implementations.harness.runs import workers
 from tests.harness.runs.odd_jobs import ODD_JOBS, Changed, check_odd_jobs, make_square
 
@@ -23,13 +24,42 @@ def test_job_that_always_kills_its_worker_does_not_affect_the_others():
     assert "SIGKILL" in next(one.error for one in done if one.index == 3)
 
 
-def test_job_of_a_killed_worker_is_retried(tmp_path):
-    jobs = [1, tmp_path / "deaths", 2]
-    done = list(workers.in_processes(jobs, make_square, 1))
+class Recorder:
+    """A reporter that keeps what it was told."""
+
+    def __init__(self):
+        self.open, self.ended = {}, []
+
+    def start(self, description, total):
+        number = len(self.open) + len(self.ended)
+        self.open[number] = [description, 0, total]
+        return number
+
+    def advance(self, task, steps):
+        self.open[task][1] += steps
+
+    def describe(self, task, description):
+        self.open[task][0] = description
+
+    def stop(self, task):
+        self.ended.append(tuple(self.open.pop(task)))
+
+
+def test_job_of_a_killed_worker_is_retried_and_progress_is_shown(tmp_path):
+    jobs = ["count", tmp_path / "deaths", "rename"]
+    shown = Recorder()
+    with reporting(shown):
+        done = list(workers.in_processes(jobs, make_square, 1))
     assert [(one.index, one.result, one.error) for one in done] == [
-        (0, 1, None),
-        (2, 4, None),
+        (0, 3, None),
+        (2, 0, None),
         (1, 1, None),  # retried last
+    ]
+    assert shown.open == {}
+    assert shown.ended == [
+        ("worker 1: counting", 3, 3),
+        ("worker 1: dying", 0, None),
+        ("worker 1: new name", 2, 5),
     ]
 
 

@@ -197,12 +197,17 @@ def inverted(gram: Tensor) -> Tensor:
     return torch.linalg.inv(gram + 0.01 * gram.diagonal().mean() * torch.eye(len(gram)))
 
 
+def matrices_for(base: str, grams: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the matrices that the scores of a base method contain."""
+    if base == "magnitude":
+        return {}
+    return {role: inverted(gram) for role, gram in grams.items()} if base == "sparsegpt" else grams
+
+
 @pytest.mark.parametrize("base", BASES)
 def test_entropies_equal_those_of_the_official_code(base):
     weights, grams, A, B = official_problem()
-    matrices = {} if base == "magnitude" else grams
-    if base == "sparsegpt":
-        matrices = {role: inverted(gram) for role, gram in grams.items()}
+    matrices = matrices_for(base, grams)
     method, (given, trained) = DenoiseRotator(base=base, steps=20), OFFICIAL[base]
     loss = method.loss(Rotation.of(A, B), weights, matrices)
     assert float(loss) == pytest.approx(given, rel=1e-5)
@@ -218,8 +223,7 @@ def test_entropies_equal_those_of_the_official_code(base):
 @pytest.mark.parametrize("base", BASES)
 def test_gradients_equal_finite_differences(base):
     weights, grams, A, B = official_problem()
-    method = DenoiseRotator(base=base)
-    matrices = {} if base == "magnitude" else grams
+    method, matrices = DenoiseRotator(base=base), matrices_for(base, grams)
 
     def loss(A: Tensor, B: Tensor) -> Tensor:
         return method.loss(Rotation.of(A, B), weights, matrices)
@@ -232,7 +236,7 @@ def test_gradients_equal_finite_differences(base):
 def test_training_lowers_the_entropy_by_rotations(base):
     block, weights, grams, _ = first_block()
     method = DenoiseRotator(base=base, steps=20)
-    matrices = {} if base == "magnitude" else {r: g.float() for r, g in grams.items()}
+    matrices = matrices_for(base, {role: gram.float() for role, gram in grams.items()})
     rotation, losses = method.train(block, weights, matrices)
     assert len(losses) == 21
     assert losses[-1] == min(losses) < 0.9 * losses[0]  # the last step counts, too

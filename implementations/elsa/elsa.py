@@ -98,7 +98,7 @@ class ELSA(WeightMethod):
         trained = [p for p in model.hf.requires_grad_(True).parameters() if p.numel()]
         weights = [x.weight for _, _, x in model.linears() if x.weight.numel()]
         admm = ADMM(weights, self.removed, self.aware)
-        first, far = [z == 0 for z in admm.z], distance(weights, admm.z)
+        first, far = [self.removed(w) for w in weights], distance(weights, admm.z)
 
         def after(step: int) -> None:
             if step % self.interval == 0:

@@ -152,10 +152,8 @@ class MaskLLM(WeightMethod):
             linear.weight.masked_fill_(~keep, 0)
             moved += int((keep != priors.get(linear, keep)).sum())
             learned += keep.numel()
-        return {
-            "course": training_course(losses, calibration.training, self.batch),
-            "differs_from_prior": moved / max(learned, 1),
-        }
+        details = {"course": training_course(losses, calibration.training, self.batch)}
+        return details | ({"differs_from_prior": moved / max(learned, 1)} if priors else {})
 
     def train(
         self, model: LanguageModel, choices: Mapping[nn.Linear, Choice], stream: Stream

@@ -19,7 +19,7 @@ TERMINALS = {
 def min_max(x: Tensor) -> Tensor:
     """Scale a matrix to between 0 and 1; equal values become 1."""
     low, high = x.aminmax()
-    return (x - low) / (high - low) if high > low else torch.ones_like(x)
+    return torch.ones_like(x) if high == low else (x - low) / (high - low)
 
 
 def divide(x: Tensor, y: Tensor) -> Tensor:

@@ -54,7 +54,9 @@ class DeeperLayers(UnitMethod):
             lengths = [int(run.sum()) for run in runs]
             angles = run_angles(model, calibration, lengths, self.tokens)
             distances, error = mean_angles(angles)
-            nearest = int(distances.argmin())
+            # An empty run, before a large block, would always win with a distance of 0.
+            possible = [start for start, length in enumerate(lengths) if length] or [0]
+            nearest = min(possible, key=lambda start: float(distances[start]))
             run = runs[nearest]
             details = {"distances": distances.tolist(), "standard_error": float(error[nearest])}
         remove_blocks(model, run)
@@ -77,16 +79,25 @@ def run_angles(
             before[position] = state
         for start, length in enumerate(lengths):
             if start + length == position:
-                angles[start] = angle(before.pop(start), state).mean(dim=1)
+                pairs = zip(before.pop(start), state, strict=True)
+                angles[start] = torch.stack([mean_angle(x, y) for x, y in pairs])
+
+    def mean_angle(x: Tensor, y: Tensor) -> Tensor:
+        return angle(x.to(model.accelerator), y.to(model.accelerator)).mean()
 
     read = slice(-1, None) if tokens == "last" else slice(None)
     for block in walk(model, calibration, edits=False):
-        ends = [(x[:, read].clone(), y[:, read].clone()) for x, y in block.run()]
+        ends = [(host(x[:, read]), host(y[:, read])) for x, y in block.run()]
         entering, leaving = (torch.cat(parts) for parts in zip(*ends, strict=True))
         if block.index == 0:
             enter(0, entering)
         enter(block.index + 1, leaving)
     return torch.stack(angles)
+
+
+def host(x: Tensor) -> Tensor:
+    """Copy a tensor to the memory of the host."""
+    return x.to("cpu", copy=True)
 
 
 def mean_angles(angles: Tensor) -> tuple[Tensor, Tensor]:

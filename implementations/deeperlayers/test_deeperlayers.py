@@ -119,6 +119,17 @@ def test_blocks_of_different_size_are_counted_in_weights():
         assert details["removed"] == run
 
 
+def test_a_run_has_at_least_one_block():
+    model = tiny_model(blocks=4)
+    for index in (0, 1):
+        keep_channels(model.blocks[index].feed_forward, [])
+    costs = DeeperLayers().costs(model).tolist()
+    # The budget is a small block, less than half of a large one.
+    details = DeeperLayers(sparsity=costs[0] / sum(costs)).apply(model, random_tokens()).details
+    assert details["distances"][2:] == [0, 0]  # no block comes nearest there
+    assert details["removed"] in ([0], [1])
+
+
 @pytest.mark.model
 def test_on_the_real_model_the_run_spares_the_first_third_and_the_last_block(first_blocks):
     model = load_model("smollm2-135m")

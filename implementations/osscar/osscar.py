@@ -54,9 +54,9 @@ class OSSCAR(UnitMethod):
     sparsity: Ratio = 0.5
     """Share of the weights in the decoder's linear layers to remove."""
     channels_at_once: Count = 10
-    """Channels removed, and swapped, together; then all costs are computed again."""
+    """Least number of channels removed before costs are computed again; also swapped together."""
     groups_at_once: Count = 2
-    """KV groups removed together."""
+    """Least number of KV groups removed together."""
     swaps: Whole = 0
     """Maximum number of iterations of the local search in each layer; 0 leaves it out."""
     groups_swapped: Count = 5

@@ -144,6 +144,31 @@ def test_copies_of_an_input_are_cheap_until_one_is_removed():
     torch.testing.assert_close(V[:, alone[0]], 2 * W[:, 0], rtol=1e-4, atol=1e-4)
 
 
+def test_with_uncorrelated_inputs_the_smallest_units_go_and_the_others_stay():
+    W, _, _, units = problem(2)
+    H = torch.eye(len(W.T)).double()
+    sizes = W[:, units].square().sum(dim=(0, 2))  # [units]
+    torch.testing.assert_close(costs(W, H, units), sizes / 2)
+    kept = removed(W, H, units, 5, at_once=2)
+    assert torch.equal((~kept).nonzero().flatten(), sizes.argsort()[:5].sort().values)
+    V, _ = fit(H, W, units[kept])
+    torch.testing.assert_close(V[:, units[kept].flatten()], W[:, units[kept].flatten()])
+
+
+def test_the_search_beats_magnitude_with_a_refit_and_that_beats_magnitude_alone():
+    gaps = []
+    for seed in range(8):
+        W, H, G, units = problem(2, seed)
+        large = W.square().sum(dim=0).view(-1, 2).sum(dim=1).argsort()[6:]  # [kept units]
+        alone = torch.zeros_like(W)
+        alone[:, units[large].flatten()] = W[:, units[large].flatten()]
+        refitted = error(best(H, G, units[large]), H, G)
+        assert refitted < error(alone, H, G)
+        ours = error(best(H, G, units[removed(W, H, units, 6, at_once=1)]), H, G)
+        gaps.append(refitted - ours)
+    assert sum(gaps) > 0
+
+
 def test_units_without_an_effect_go_before_the_first_step():
     W, H, _, units = problem(2, seed=1)
     gram = H.clone()

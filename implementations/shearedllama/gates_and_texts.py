@@ -100,7 +100,8 @@ def cut(model: LanguageModel, gates: dict[str, Tensor]) -> None:
 class Mixture:
     """Windows of two texts, general and of a domain, in proportions that change.
 
-    Raises `BadInput` for a text that is too short to hold out windows.
+    Raises `BadInput` for a text that is too short to hold out windows, and for windows of different
+    lengths.
     """
 
     def __init__(self, calibration: Calibration, general: float) -> None:
@@ -108,6 +109,12 @@ class Mixture:
         parts = [split(name, text) for name, text in texts.items() if text is not None]
         self.streams = [rest for rest, _ in parts]
         self.held_out = [held for _, held in parts]
+        lengths = [held.shape[1] for held in self.held_out]
+        if len(set(lengths)) > 1:
+            raise BadInput(
+                f"the windows of `training` have {lengths[0]} tokens and those of `domain` "
+                f"{lengths[1]}, but a batch holds both; use the same length in the protocol"
+            )
         self.shares = torch.tensor([general, 1 - general], dtype=torch.float64)
         """Probability of each text."""
         self.taken = torch.zeros((), dtype=torch.int64)

@@ -370,6 +370,13 @@ def test_held_out_windows_are_not_trained_on():
         Mixture(Calibration(**(vars(calibration) | {"domain": short})), 0.5)
 
 
+def test_windows_of_different_lengths_are_refused():
+    domain = Stream(Tokens.from_ids(torch.zeros(8, 12, dtype=torch.long)))
+    calibration = Calibration(**(vars(texts()) | {"domain": domain}))
+    with pytest.raises(BadInput, match="`training` have 24 tokens and those of `domain` 12"):
+        ShearedLlama(**ShearedLlama.tiny_settings).apply(tiny_model(), calibration)
+
+
 def test_the_mix_follows_the_losses(monkeypatch: pytest.MonkeyPatch):
     measured = iter([[2.0, 1.0], [2.0, 1.5], [2.0, 1.0]])  # of the dense model, then while training
     monkeypatch.setattr(Mixture, "losses", lambda *_: torch.tensor(next(measured)))

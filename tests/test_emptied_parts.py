@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from implementations.harness import get_method, keep_channels, keep_kv_groups, methods
 from implementations.harness.contract.helpers import apply, logits
-from implementations.harness.contract.tiny import tiny_model
+from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.model.units import count_weights
 
 UNITS = [
@@ -21,6 +22,8 @@ WEIGHTS = [
     for slug in methods()
     if "unstructured" in get_method(slug).capabilities.granularity and slug != "alphapruning"
 ]  # alphapruning refuses layers without eigenvalues
+
+ACTIVATIONS = [s for s in methods() if "activations" in get_method(s).capabilities.granularity]
 
 
 @pytest.mark.parametrize("slug", UNITS)
@@ -52,3 +55,18 @@ def test_methods_that_zero_weights_accept_emptied_parts(
     apply(get_method(slug), model, sparsity=0.5)
     assert count_weights(model).nonzero < 0.8 * count_weights(model).all
     assert bool(logits(model).isfinite().all())
+
+
+@pytest.mark.parametrize("slug", ACTIVATIONS)
+def test_methods_that_drop_activations_accept_emptied_parts(slug: str):
+    model, kind = tiny_model(blocks=4), get_method(slug)
+    keep_kv_groups(model.blocks[1].attention, [])
+    keep_channels(model.blocks[2].feed_forward, [])
+    settings = kind.tiny_settings | {"sparsity": 0.2, "dense_prompt": False}
+    method, dense, weights = kind(**settings), logits(model), count_weights(model).all
+    outcome = method.apply(model, random_tokens())
+    assert outcome.unused == pytest.approx(0.2 * weights, rel=0.1)
+    with method.active(model):
+        found = logits(model)
+    assert bool(found.isfinite().all())
+    assert not torch.equal(found, dense)

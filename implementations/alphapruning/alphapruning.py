@@ -33,6 +33,7 @@ from implementations.harness import (
 )
 
 ZERO = 1e-12  # eigenvalues up to this multiple of the largest one count as zero
+EQUAL = 1e-6  # mean log of the eigenvalues over the smallest one up to which they count as equal
 BINS = 100  # of the histogram of log10(eigenvalue)
 AROUND_PEAK = (0.95, 1.5)  # candidates for the cut, as multiples of the peak
 
@@ -124,6 +125,7 @@ def tail_exponent(eigenvalues: Tensor, cut: Literal["peak", "middle"] = "peak") 
     logs = values.log()
     tail = torch.arange(n, 0, -1)  # eigenvalues from i on
     excess = logs.flip(0).cumsum(0).flip(0) - tail * logs  # sum of ln(lambda_j / lambda_i)
+    excess = excess.masked_fill(excess <= EQUAL * tail, 0)
     alphas = 1 + tail / excess  # one for each cut i, [n]
     if cut == "middle":
         return float(alphas[n // 2])

@@ -175,7 +175,11 @@ def test_every_layer_of_a_block_loses_the_share_of_the_block(base):
 
 
 @pytest.mark.parametrize("cut", ["peak", "middle"])
-@pytest.mark.parametrize("weight", [torch.eye(32), torch.ones(32, 32)], ids=["equal", "rank 1"])
+@pytest.mark.parametrize(
+    "weight",
+    [torch.eye(32), torch.linalg.qr(torch.arange(1024.0).sin().view(32, 32)).Q, torch.ones(32, 32)],
+    ids=["equal", "equal but for rounding", "rank 1"],
+)
 def test_layer_without_a_power_law_is_refused(weight, cut):
     model = tiny_model()
     model.blocks[1].linears()["o"].weight.copy_(weight)

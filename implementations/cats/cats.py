@@ -23,6 +23,7 @@ from implementations.harness import (
     Quantiles,
     Ratio,
     WalkedBlock,
+    total_weights,
 )
 
 SKIPPED = ("up", "down")
@@ -48,10 +49,14 @@ class CATS(ActivationMethod):
     """Share of the decoder's weights not read by a token: at most that of `up` and `down`."""
 
     def max_sparsity(self, model: LanguageModel) -> float:
-        """Return the share of `up` and `down` in the weights of a block, the smallest of all."""
-        return min((skippable(block) for block in model.blocks), default=0.0)
+        """Return the share of `up` and `down` in the weights of the decoder."""
+        return skippable(model)
 
-    def calibrate(self, block: WalkedBlock) -> dict[str, Drop]:
+    def layer_share(self, model: LanguageModel) -> float:
+        """Return the share of the channels that a token skips (p)."""
+        return min(1.0, self.sparsity / skippable(model)) if self.sparsity else 0.0
+
+    def calibrate(self, block: WalkedBlock, share: float) -> dict[str, Drop]:
         """Return the threshold of the gates, and the share of channels below it."""
         gates = Quantiles(block.feed_forward.channels, block.boundary.accelerator)
         hook = activation(block).register_forward_hook(lambda _, __, g: gates.update(g))
@@ -60,12 +65,11 @@ class CATS(ActivationMethod):
                 pass
         finally:
             hook.remove()
-        share = min(1.0, self.sparsity / skippable(block)) if self.sparsity else 0.0  # p
         return dict.fromkeys(SKIPPED, Drop(*gates.threshold(share)))
 
     def kept(self, block: Block, role: str, drop: Drop) -> Kept:
         """Mark the gates above the threshold in size."""
-        return lambda g: g.abs() > drop.limit
+        return lambda g: g.float().abs() > drop.limit  # fp16 would round the limit
 
     def forwards(
         self, block: Block, drops: Mapping[str, Drop], masker: Masker
@@ -84,7 +88,7 @@ def activation(block: Block) -> nn.Module:
     return block.module.get_submodule(f"{path}.act_fn")
 
 
-def skippable(block: Block) -> float:
-    """Return the share of `up` and `down` in the weights of a block's linear layers."""
-    sizes = {role: linear.weight.numel() for role, linear in block.linears().items()}
-    return sum(sizes[role] for role in SKIPPED) / max(sum(sizes.values()), 1)
+def skippable(model: LanguageModel) -> float:
+    """Return the share of `up` and `down` in the weights of the decoder's linear layers."""
+    skipped = sum(x.weight.numel() for _, role, x in model.linears() if role in SKIPPED)
+    return skipped / max(total_weights(model), 1)

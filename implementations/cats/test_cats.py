@@ -11,7 +11,7 @@ from torch.nn.functional import linear as multiply
 
 from implementations.cats import CATS
 from implementations.cats.cats import activation, skippable
-from implementations.harness import Block, Drop, LanguageModel, Tokens
+from implementations.harness import Block, Drop, LanguageModel, Tokens, keep_channels
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 
@@ -88,13 +88,37 @@ def test_zeroed_gates_skip_rows_of_up_and_columns_of_down(samples: int):
 
 def test_sparsity_counts_all_weights_of_a_block():
     model = tiny_model()
-    assert skippable(model.blocks[0]) == CATS().max_sparsity(model) == pytest.approx(SHARE / P)
+    assert skippable(model) == CATS().max_sparsity(model) == pytest.approx(SHARE / P)
     outcome = CATS(sparsity=SHARE).apply(model, CALIBRATION)
     total = sum(linear.weight.numel() for _, _, linear in model.linears())
     assert outcome.unused == pytest.approx(SHARE * total, rel=0.01)
     everything = CATS(sparsity=0.4).apply(model, CALIBRATION)
     assert everything.achieved == pytest.approx(0.4)
     assert everything.details["shares"][0]["up"] == 1
+
+
+def test_all_blocks_skip_the_same_share_of_their_channels():
+    model = tiny_model()
+    keep_channels(model.blocks[0].feed_forward, range(12))
+    shares = [of_block["up"] for of_block in calibrated(model)[1]["shares"]]
+    assert shares == pytest.approx([SHARE / skippable(model)] * 2, abs=0.01)
+
+
+def test_the_size_of_up_changes_no_threshold():
+    model = tiny_model()
+    before = calibrated(model)[1]["limits"][0]
+    model.blocks[0].feed_forward.up.weight.mul_(3)
+    assert calibrated(model)[1]["limits"][0] == before
+
+
+def test_the_attention_is_dense():
+    model, outputs = tiny_model(blocks=1), []
+    method, _ = calibrated(model, dense_prompt=False)
+    model.blocks[0].attention.o.register_forward_hook(lambda _, __, y: outputs.append(y))
+    logits(model, OTHER)
+    with method.active(model):
+        logits(model, OTHER)
+    assert torch.equal(*outputs)
 
 
 @pytest.mark.model

@@ -1,8 +1,8 @@
 """NAEE: keep the experts that together rebuild the output of their block (Lu et al., ACL 2024).
 
-With few experts, all ways to drop some of them can be tried. Every block's inputs and outputs on
-the calibration text are kept, and the set of experts is dropped without which the output changes
-least, with the router choosing among the remaining ones.
+With few experts, all ways to drop some of them can be tried. The set of experts is dropped without
+which the output of the block on the calibration text changes least, with the router choosing among
+the remaining ones.
 
 The output of an expert does not depend on the others. So the products of all pairs of outputs are
 computed once for each token, and the error of any set follows from them and the gates.

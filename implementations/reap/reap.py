@@ -81,7 +81,7 @@ class Tally:
     products: Tensor
     """The sum of `g_j ||f_j||_2`."""
     peaks: Tensor
-    """The largest entry of the outputs."""
+    """The largest absolute entry of the outputs."""
 
     @classmethod
     def of(cls, experts: int, device: torch.device) -> Tally:
@@ -115,10 +115,10 @@ SCORES: dict[str, Callable[[Tally], Tensor]] = {
 
 
 def super_experts(peaks: Tensor) -> Tensor:
-    """Mark the experts to protect by the largest entries of their outputs, `[blocks, experts]`.
+    """Mark the experts to protect by the peaks of their outputs, `[blocks, experts]`.
 
     They exceed a high quantile of all, and a tenth of the largest, in the first three quarters of
-    the blocks.
+    the blocks with experts.
     """
     protected = (peaks > peaks.quantile(QUANTILE)) & (peaks > FRACTION * peaks.max())
     protected[int(EARLY * len(peaks)) :] = False

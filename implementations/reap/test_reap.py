@@ -242,3 +242,9 @@ def test_on_a_real_model_split_into_experts_it_beats_random_removal(first_blocks
     best = divergence(lambda model: losing(model, 2).apply(model, first_blocks.short))
     chance = [divergence(lambda m, seed=seed: remove_at_random(m, 2, seed)) for seed in range(3)]
     assert 0 < best < min(chance)
+
+
+def test_a_mixture_without_experts_is_refused():
+    model = tiny_model("qwen3moe", mlp_only_layers=[0, 1])
+    with pytest.raises(BadInput, match="reap removes experts, but tiny-qwen3moe has none"):
+        REAP().apply(model, random_tokens())

@@ -47,7 +47,7 @@ class TEAL(ActivationMethod):
     samples: Count = 2
     """Calibration samples on which the search compares outputs."""
 
-    def calibrate(self, block: WalkedBlock) -> dict[str, Drop]:
+    def calibrate(self, block: WalkedBlock, share: float) -> dict[str, Drop]:
         """Return the threshold and the share of each layer."""
         inputs: list[Tensor] = []
         with block.watching(Quantiles) as seen:
@@ -55,20 +55,20 @@ class TEAL(ActivationMethod):
                 if self.allocation == "greedy" and len(inputs) < self.samples:
                     inputs.append(x.clone())
 
-        def drop(role: str, share: float) -> Drop:
-            return Drop(*seen[role].threshold(share))
+        def drop(role: str, dropped: float) -> Drop:
+            return Drop(*seen[role].threshold(dropped))
 
-        shares = dict.fromkeys(seen, self.sparsity)
+        shares = dict.fromkeys(seen, share)
         if inputs:
             shares = greedy_shares(
                 block,
                 inputs,
-                self.sparsity,
+                share,
                 self.step,
-                lambda role, share: self.kept(block, role, drop(role, share)),
+                lambda role, dropped: self.kept(block, role, drop(role, dropped)),
             )
-        return {role: drop(role, share) for role, share in shares.items()}
+        return {role: drop(role, dropped) for role, dropped in shares.items()}
 
     def kept(self, block: Block, role: str, drop: Drop) -> Kept:
         """Mark the inputs above the threshold in size."""
-        return lambda x: x.abs() > drop.limit
+        return lambda x: x.float().abs() > drop.limit  # fp16 would round the limit

@@ -69,6 +69,19 @@ def test_value_at_the_threshold_is_dropped():
     assert kept(torch.tensor([1.0, -2, 2, -3, 3])).tolist() == [False, False, False, True, True]
 
 
+def test_a_block_that_writes_nothing_returns_its_input():
+    model, method, seen = tiny_model(), TEAL(allocation="uniform", dense_prompt=False), []
+    block = model.blocks[0]
+    for linear in block.writers:
+        linear.weight.zero_()
+    block.module.register_forward_hook(lambda _, args, y: seen.append((args[0], y)))
+    method.apply(model, CALIBRATION)
+    with method.active(model):
+        logits(model, OTHER)
+    entering, leaving = seen[-1]
+    assert torch.equal(entering, leaving)
+
+
 def test_shares_are_counted_while_the_model_runs():
     model, method = tiny_model(), TEAL(sparsity=0.4, allocation="uniform", dense_prompt=False)
     outcome = method.apply(model, CALIBRATION)

@@ -1,7 +1,8 @@
 """What the rotation and the weights of WINA do to SmolLM2-135M; run by `make bench`.
 
 Prints, for each way to choose half of the inputs of every layer, the perplexity of two windows of
-Wikipedia after a dense prompt, and the share of the squared inputs of q and o that it drops.
+Wikipedia after a dense prompt, and the share of the squared inputs of q and o that it drops from
+the whole windows.
 """
 
 from __future__ import annotations
@@ -13,16 +14,28 @@ from typing import Any
 
 import torch
 
-from implementations.harness import LanguageModel, Tokens, load_model, split_perplexity
+from implementations.harness import LanguageModel, Tokens, halves, load_model, split_perplexity
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.data.samples import prepare_samples
 from implementations.wina.wina import WINA
 
+FOLDED = "gains folded, size"
 WAYS: dict[str, dict[str, Any]] = {
     "size": {"rotate": False, "score": "size"},
+    FOLDED: {"rotate": False, "score": "size"},
     "rotated, size": {"score": "size"},
     "rotated, weighted": {},
 }
+
+
+def fold_gains(model: LanguageModel) -> None:
+    """Multiply the gain of every norm into the layers that read it, as the rotation also does."""
+    for block in model.blocks:
+        for half in halves(block):
+            gain = half.norm.get_parameter("weight")
+            for linear in half.readers:
+                linear.weight.mul_(gain)
+            gain.fill_(1)
 
 
 def dropped(method: WINA, model: LanguageModel, tokens: Tokens, role: str) -> float:
@@ -62,6 +75,8 @@ def main() -> None:
             else prepare_samples("quick", model).evaluations["ppl/wikipedia/512"]
         )
         text = Tokens.from_ids(text.ids[:2].clone())
+        if name == FOLDED:
+            fold_gains(model)
         method = WINA(allocation="uniform", **settings)
         method.apply(model, text)  # without the search, nothing depends on the calibration set
         prompt = text.ids.shape[1] // 2

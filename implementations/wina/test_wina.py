@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import linear as multiply
 
 from implementations.harness import Block, Drop, Kept, LanguageModel
 from implementations.harness.contract.helpers import logits
@@ -129,6 +130,49 @@ def test_the_kept_inputs_are_the_best_of_all_sets():
     best = min(combinations(range(8), 3), key=error)
     assert largest((x * norms).abs(), 3).nonzero().flatten().tolist() == list(best)
     assert largest(x.abs(), 3).nonzero().flatten().tolist() != list(best)
+
+
+def test_the_kept_inputs_are_not_always_the_best_of_other_columns():
+    """The first two columns cancel each other, so the third is missed most."""
+    weight = torch.tensor([[2.0, -2.0, 1.0], [0.0, 0.0, 1.0]]).double()
+    x, norms = torch.ones(3).double(), weight.norm(dim=0)
+
+    def error(kept: tuple[int, ...]) -> float:
+        mask = torch.zeros(3).index_fill(0, torch.tensor(kept), 1)
+        return float((weight @ (x * (1 - mask))).square().sum())
+
+    chosen = tuple(largest(x * norms, 1).nonzero().flatten().tolist())
+    assert min(combinations(range(3), 1), key=error) == (2,) != chosen
+
+
+def test_norms_matter_only_relative_to_each_other():
+    block, drop, x = tiny_model().blocks[0], Drop(16, 0.5), noise(64, 32)
+    gate = block.linears()["gate"]
+    before = WINA().kept(block, "gate", drop)(x)
+    gate.weight.mul_(4)
+    assert torch.equal(WINA().kept(block, "gate", drop)(x), before)
+    gate.weight.div_(gate.weight.norm(dim=0))
+    assert torch.equal(WINA().kept(block, "gate", drop)(x), largest(x.abs(), 16))
+
+
+def test_dropping_the_inputs_of_zero_columns_changes_no_key():
+    for block in rotated().blocks:
+        k, x = block.linears()["k"], noise(5, 32)
+        silent = k.weight.norm(dim=0) < 1e-5
+        torch.testing.assert_close(k(x), k(x.masked_fill(silent, 0)), rtol=0, atol=1e-4)
+
+
+def test_keys_are_computed_from_the_inputs_with_the_largest_scores_in_the_rotated_model():
+    model, seen = tiny_model(), []
+    method = WINA(allocation="uniform", dense_prompt=False)
+    method.apply(model, CALIBRATION)
+    k = model.blocks[0].linears()["k"]
+    k.register_forward_hook(lambda _, args, y: seen.append((args[0], y)))
+    with method.active(model):
+        logits(model, OTHER)
+    x, keys = seen[0]
+    kept = largest(x.abs() * k.weight.norm(dim=0), 16)
+    torch.testing.assert_close(keys, multiply(x * kept, k.weight, k.bias), rtol=1e-4, atol=1e-5)
 
 
 def test_achieved_sparsity_counts_the_added_matrices():

@@ -68,35 +68,41 @@ class WINA(ActivationMethod):
         rotates = self.rotate and self.sparsity > 0
         return 2 * len(model.blocks) * model.config.hidden_size**2 if rotates else 0
 
+    @property
+    def excluded(self) -> dict[str, str]:
+        """Options of a run that it does not support, with reasons."""
+        reason = "its masks act only while the model runs, and the rotated model is not saved alone"
+        return super().excluded | {"save": reason}
+
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Rotate the model, then choose how many inputs each layer keeps."""
         if self.added_weights(model):
             rotate(model)
         return super().prune(model, calibration)
 
-    def calibrate(self, block: WalkedBlock) -> dict[str, Drop]:
+    def calibrate(self, block: WalkedBlock, share: float) -> dict[str, Drop]:
         """Return the number of inputs that each layer keeps."""
         inputs: list[Tensor] = []
         for x, _ in block.run():  # dense
             if self.allocation == "greedy" and len(inputs) < self.samples:
                 inputs.append(x.clone())
 
-        def drop(role: str, share: float) -> Drop:
+        def drop(role: str, dropped: float) -> Drop:
             width = linears[role].in_features
-            left = int(width * (1 - share) + 1e-6)  # K
+            left = int(width * (1 - dropped) + 1e-6)  # K
             return Drop(left, 1 - left / max(width, 1))
 
         linears = block.linears()
-        shares = dict.fromkeys(linears, self.sparsity)
+        shares = dict.fromkeys(linears, share)
         if inputs:
             shares = greedy_shares(
                 block,
                 inputs,
-                self.sparsity,
+                share,
                 self.step,
-                lambda role, share: self.kept(block, role, drop(role, share)),
+                lambda role, dropped: self.kept(block, role, drop(role, dropped)),
             )
-        return {role: drop(role, share) for role, share in shares.items()}
+        return {role: drop(role, dropped) for role, dropped in shares.items()}
 
     def kept(self, block: Block, role: str, drop: Drop) -> Kept:
         """Mark the inputs of each token with the highest scores."""
@@ -119,20 +125,23 @@ def rotate(model: LanguageModel) -> None:
     block writes in the original basis, which the final norm and the head read.
     """
     parts = [
-        (half, singular_vectors(half, block.linears()[role]))
+        (half, block.linears()[role])
         for block in model.blocks
         for half, role in zip(halves(block), WEIGHTED, strict=True)
     ]
-    rotate_embedding(model, parts[0][1])
-    for (half, basis), (_, following) in pairwise(parts):
+    basis = singular_vectors(*parts[0])
+    rotate_embedding(model, basis)
+    for (half, _), following in pairwise(parts):
         half.read(basis)
-        half.write(following, read=basis)
-    half, basis = parts[-1]
-    half.read(basis)
+        read, basis = basis, singular_vectors(*following)
+        half.write(basis, read)
+    last, _ = parts[-1]
+    last.read(basis)
 
 
 def singular_vectors(half: Half, linear: nn.Linear) -> Tensor:
     """Return the right singular vectors of a layer with the gain of its norm, `[in, in]`."""
     weight = linear.weight.double() * cast(Tensor, half.norm.weight)
-    vectors: Tensor = torch.linalg.svd(weight).Vh.T  # V, so that W V = U S is orthogonal
+    wide = len(weight) < weight.shape[1]  # otherwise, all of V is in the reduced decomposition
+    vectors: Tensor = torch.linalg.svd(weight, full_matrices=wide).Vh.T  # W V = U S
     return vectors

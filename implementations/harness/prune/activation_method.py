@@ -60,12 +60,16 @@ class ActivationMethod(Method):
     """Leave the prompt dense and measure only the text after it; otherwise act on all tokens."""
 
     @abstractmethod
-    def calibrate(self, block: WalkedBlock) -> dict[str, Drop]:
-        """Run the dense block once and return its drops, by role."""
+    def calibrate(self, block: WalkedBlock, share: float) -> dict[str, Drop]:
+        """Run the dense block once and return its drops, by role, for a `layer_share`."""
 
     @abstractmethod
     def kept(self, block: Block, role: str, drop: Drop) -> Kept:
         """Return the function that marks the kept inputs of a layer."""
+
+    def layer_share(self, model: LanguageModel) -> float:
+        """Return the share of the affected layers' weights that a token does not read."""
+        return self.sparsity
 
     @property
     def prompted(self) -> bool:
@@ -89,8 +93,8 @@ class ActivationMethod(Method):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Calibrate block by block on the dense model; return the drops and their shares."""
-        samples = replace(calibration, batch_size=1)
-        drops = [self.calibrate(block) for block in walk(model, samples, edits=False)]
+        samples, share = replace(calibration, batch_size=1), self.layer_share(model)
+        drops = [self.calibrate(block, share) for block in walk(model, samples, edits=False)]
         model.calibrated = CalibrationResult(self, drops, [{} for _ in drops])
         shares = [{role: drop.share for role, drop in of_block.items()} for of_block in drops]
         return {

@@ -59,6 +59,8 @@ class ExpertMethod(UnitMethod):
         """Return the maximum sparsity, which leaves as many experts as a token uses."""
         if not model.family.experts:
             return 1.0  # refused for another reason
+        if not any(block.experts for block in model.blocks):
+            raise BadInput(f"{self.slug()} removes experts, but {model.name} has none")
         return self.share(model, self.removable(model))
 
     def lost(self, model: LanguageModel) -> int:

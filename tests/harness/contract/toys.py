@@ -325,9 +325,9 @@ class Dropping(Named, ActivationMethod):
         changes=(),
     )
 
-    def calibrate(self, block: WalkedBlock) -> dict[str, Drop]:
+    def calibrate(self, block: WalkedBlock, share: float) -> dict[str, Drop]:
         seen = block.observe(Quantiles)
-        return {role: Drop(*each.threshold(self.sparsity)) for role, each in seen.items()}
+        return {role: Drop(*each.threshold(share)) for role, each in seen.items()}
 
     def kept(self, block: Block, role: str, drop: Drop) -> Kept:
         return lambda x: x.abs() > drop.limit

@@ -8,6 +8,8 @@ stays that of a forward pass.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -75,13 +77,11 @@ class MiniLLM(UnitMethod):
         scores: list[list[Tensor]] = [[] for _ in inputs]
         if self.gradient == "exact":
             for back in backwalk(model, calibration, gradients=inputs[0], edits=False):
-                scores[back.index] = self.score(back, inputs[back.index], back.gradients)
+                scores[back.index] = self.score(back, inputs[back.index], back.gradients.get)
         else:
             for block in model.visit():
-                estimate = (
-                    {role: estimated(block, role, slopes) for role in inputs[0]} if slopes else {}
-                )
-                scores[block.index] = self.score(block, inputs[block.index], estimate)
+                gradient = partial(estimated, block, slopes) if slopes else no_gradient
+                scores[block.index] = self.score(block, inputs[block.index], gradient)
         details = {"slopes": [slope for _, slope in slopes]}
         return self.remove_lowest(model, scores) | details
 
@@ -113,20 +113,24 @@ class MiniLLM(UnitMethod):
         return {role: seen.mean.abs() for role, seen in block.observe(Moments).items()}
 
     def score(
-        self, block: Block, inputs: dict[str, Tensor], gradients: dict[str, Tensor]
+        self,
+        block: Block,
+        inputs: dict[str, Tensor],
+        gradient: Callable[[str], Tensor | None],
     ) -> list[Tensor]:
-        """Return the scores of the units of each kind, `[units]`, summed over their weights."""
-        of_weights = {
-            linear: weight_scores(linear.weight, inputs[role], gradients.get(role))
-            for role, linear in block.linears().items()
-        }
-        scores = []
-        for kind in self.kinds:
-            sums = torch.stack(
-                [part.owned(of_weights[part.linear]).sum(dim=(1, 2)) for part in cuts(block, kind)]
-            )  # [matrices, units]
-            scores.append(sums.sum(dim=0) if self.aggregate == "sum" else sums.amax(dim=0))
-        return scores
+        """Return the scores of the units of each kind, `[units]`, summed over their weights.
+
+        `gradient` returns that of the layer of a role, or None to score without gradients.
+        """
+        parts = [list(cuts(block, kind)) for kind in self.kinds]
+        sums: list[list[Tensor]] = [[] for _ in parts]  # [kinds][matrices] of [units]
+        for role, linear in block.linears().items():  # one at a time, to save memory
+            of_weights = weight_scores(linear.weight, inputs[role], gradient(role))
+            for found, of_kind in zip(sums, parts, strict=True):
+                owned = [part.owned(of_weights) for part in of_kind if part.linear is linear]
+                found.extend(each.sum(dim=(1, 2)) for each in owned)
+        stacked = [torch.stack(found) for found in sums]
+        return [x.sum(dim=0) if self.aggregate == "sum" else x.amax(dim=0) for x in stacked]
 
 
 def weight_scores(weight: Tensor, inputs: Tensor, gradient: Tensor | None) -> Tensor:
@@ -138,7 +142,11 @@ def weight_scores(weight: Tensor, inputs: Tensor, gradient: Tensor | None) -> Te
     return scores if gradient is None else scores * gradient.abs()
 
 
-def estimated(block: Block, role: str, slopes: list[tuple[int, float]]) -> Tensor:
+def no_gradient(_: str) -> None:
+    """Score without gradients."""
+
+
+def estimated(block: Block, slopes: list[tuple[int, float]], role: str) -> Tensor:
     """Return the gradient estimate, the mean of slope times direction, fp32 `[out, in]`."""
     total = torch.zeros_like(block.linears()[role].weight, dtype=torch.float32)
     for seed, slope in slopes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from implementations.harness import (
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.minillm import MiniLLM
-from implementations.minillm.minillm import estimated, weight_scores
+from implementations.minillm.minillm import estimated, no_gradient, weight_scores
 from implementations.minillm.perturbation import direction
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -32,10 +33,10 @@ def scores(model: LanguageModel, tokens, **settings) -> list[list[Tensor]]:
     for block in walk(model, tokens, edits=False):
         inputs.append(method.observe(block))
     if method.gradient == "none":
-        return [method.score(block, inputs[block.index], {}) for block in model.blocks]
+        return [method.score(block, inputs[block.index], no_gradient) for block in model.blocks]
     found = []
     for block in backwalk(model, tokens, gradients=inputs[0]):
-        found.insert(0, method.score(block, inputs[block.index], block.gradients))
+        found.insert(0, method.score(block, inputs[block.index], block.gradients.get))
     return found
 
 
@@ -87,12 +88,34 @@ def test_directions_use_samples_in_turn():
 
 def test_sums_before_taking_absolute_values():
     block = tiny_model().blocks[0]
-    assert float(estimated(block, "q", [(4, 1.0), (4, -1.0)]).abs().max()) == 0
-    one = estimated(block, "q", [(4, 2.0), (9, 1.0)])
+    assert float(estimated(block, [(4, 1.0), (4, -1.0)], "q").abs().max()) == 0
+    one = estimated(block, [(4, 2.0), (9, 1.0)], "q")
     torch.testing.assert_close(one, direction(block, "q", 4) + direction(block, "q", 9) / 2)
 
 
+def test_the_cosine_grows_with_the_number_of_directions():
+    block = tiny_model().blocks[0]
+    weights = block.linears()["gate"].weight.numel()  # D, 1,536
+    gradient = direction(block, "gate", 0)
+    for n in (200, 1500):
+        slopes = [
+            (seed, float((gradient * direction(block, "gate", seed)).sum()))
+            for seed in range(1, n + 1)
+        ]
+        found = estimated(block, slopes, "gate")
+        cosine = torch.nn.functional.cosine_similarity(found.flatten(), gradient.flatten(), dim=0)
+        assert float(cosine) == pytest.approx((n / (n + weights)) ** 0.5, rel=0.1)
+
+
 # The score
+
+
+def test_a_channel_without_an_output_goes_first():
+    model, tokens = tiny_model(), random_tokens()
+    model.blocks[0].feed_forward.down.weight[:, 7] = 0
+    _, channels = scores(model, tokens, gradient="exact")[0]
+    assert int(channels.argmin()) == 7
+    assert float(channels[7]) == 0
 
 
 def test_weight_scores_by_hand():
@@ -180,8 +203,7 @@ def test_the_estimate_enters_the_scores(monkeypatch):
         seen.append(method.observe(block))
     method.apply(model, tokens)
     for block, was in zip(model.blocks, dense.blocks, strict=True):
-        estimate = {role: estimated(was, role, slopes) for role in seen[0]}
-        _, channels = method.score(was, seen[was.index], estimate)
+        _, channels = method.score(was, seen[was.index], partial(estimated, was, slopes))
         stay = channels.topk(block.feed_forward.channels).indices.sort().values
         assert torch.equal(block.feed_forward.up.weight, was.feed_forward.up.weight[stay])
 
@@ -191,6 +213,19 @@ def test_refuses_epsilon_without_effect_and_short_samples():
         MiniLLM(epsilon=1e-9).apply(tiny_model(dtype=torch.bfloat16), random_tokens())
     with pytest.raises(BadInput, match="at least 2 tokens"):
         MiniLLM().apply(tiny_model(), random_tokens(length=1))
+
+
+@pytest.mark.model
+def test_one_direction_hardly_changes_the_order_of_real_channels(first_blocks):
+    method, walked = MiniLLM(), walk(first_blocks.dense, first_blocks.short, edits=False)
+    block = next(walked)
+    inputs = method.observe(block)
+    ranks = [
+        method.score(block, inputs, gradient)[1].argsort().argsort().double()
+        for gradient in (no_gradient, partial(estimated, block, [(7, 1.0)]))
+    ]
+    assert float(torch.corrcoef(torch.stack(ranks))[0, 1]) > 0.9  # Spearman
+    walked.close()
 
 
 @pytest.mark.model

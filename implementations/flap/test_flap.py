@@ -40,6 +40,19 @@ def moments(x: Tensor) -> Moments:
     return seen
 
 
+def test_the_bias_keeps_the_mean_output_and_never_raises_the_error():
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(200, 12, generator=generator, dtype=double) + torch.arange(12.0) / 4
+    W = torch.randn(6, 12, generator=generator, dtype=double)
+    Y = X @ W.T
+    for _ in range(20):
+        removed = torch.rand(12, generator=generator) < 0.4
+        left = X @ W.masked_fill(removed, 0).T
+        corrected = left + compensation(W, X.mean(dim=0), removed)
+        torch.testing.assert_close(corrected.mean(dim=0), Y.mean(dim=0))
+        assert (corrected - Y).square().sum() <= (left - Y).square().sum()
+
+
 def costs(block: Block) -> Tensor:
     """Return the costs of a block's units in the order of the scores."""
     return unit_costs(block, *FLAP.capabilities.granularity)

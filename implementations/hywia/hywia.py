@@ -88,6 +88,8 @@ class HyWIA(UnitMethod):
         """Return the importance of a block's units, fp64 `[units]`, and the fine votes' weight."""
         if self.fusion != "attention":
             one = self.views(block, kinds, block.gradients)[self.fusion == "fine"]
+            for kind, scores in one.items():
+                check_votes(scores, f"block {block.index}, {kind}")
             return {kind: (scores, float(self.fusion == "fine")) for kind, scores in one.items()}
         votes: dict[Kind, list[list[Tensor]]] = {kind: [[], []] for kind in kinds}
         for gradients in block.by_sample() if kinds else ():
@@ -122,13 +124,17 @@ def fuse(coarse: Tensor, fine: Tensor, sharpness: float, where: str) -> tuple[Te
     example because its gradients are zero.
     """
     votes = torch.cat([coarse, fine])  # [2 samples, units]
-    means = votes.mean(dim=1, keepdim=True)
-    if not bool((means > 0).all()):
+    check_votes(votes, where)
+    votes = votes / votes.mean(dim=1, keepdim=True)  # c_b = C_b / mean(C_b), e_b = E_b / mean(E_b)
+    query = votes.mean(dim=0, keepdim=True)
+    weights = (sharpness * cosine_similarity(query, votes, dim=1)).softmax(dim=0)
+    return weights @ votes, float(weights[len(coarse) :].sum())
+
+
+def check_votes(votes: Tensor, where: str) -> None:
+    """Raise `NumericsError`, naming `where`, if a mean of `votes [..., units]` is not above 0."""
+    if not bool((votes.mean(dim=-1) > 0).all()):
         raise NumericsError(
             f"{where}: a calibration sample has no gradient, so its units cannot be ranked; "
             "check the weights and the calibration text, or load the model in a wider dtype"
         )
-    votes = votes / means  # c_b = C_b / mean(C_b), e_b = E_b / mean(E_b)
-    query = votes.mean(dim=0, keepdim=True)
-    weights = (sharpness * cosine_similarity(query, votes, dim=1)).softmax(dim=0)
-    return weights @ votes, float(weights[len(coarse) :].sum())

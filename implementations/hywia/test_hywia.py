@@ -70,6 +70,32 @@ def test_the_scale_of_a_view_and_of_a_sample_does_not_matter():
         assert fine_share == pytest.approx(share)
 
 
+def test_both_views_count_alike_if_they_are_equal_and_trade_places_if_swapped():
+    one, other = votes(0), votes(1)
+    fused, fine = fuse(one, one, 10, "")
+    assert fine == pytest.approx(0.5)
+    (fused, fine), (swapped, coarse) = fuse(one, other, 10, ""), fuse(other, one, 10, "")
+    assert fine + coarse == pytest.approx(1)
+    torch.testing.assert_close(fused, swapped)
+
+
+def test_without_sharpness_all_votes_count_alike():
+    both = torch.cat([votes(0), votes(1)])
+    fused, fine = fuse(*both.split(5), 0, "")
+    assert fine == pytest.approx(0.5)
+    torch.testing.assert_close(fused, (both / both.mean(dim=1, keepdim=True)).mean(dim=0))
+
+
+@pytest.mark.parametrize("fusion", ["coarse", "fine", "attention"])
+def test_refuses_a_model_without_gradients(fusion: str):
+    model = tiny_model(blocks=4)
+    for _, _, linear in model.linears():
+        linear.weight.zero_()
+    method = HyWIA(fusion=fusion, first=0, last=0, samples=2)
+    with pytest.raises(NumericsError, match=r"block \d, kv-groups.*no gradient"):
+        method.apply(model, random_tokens(samples=2))
+
+
 def test_refuses_votes_without_information():
     silent = votes(0)
     silent[3] = 0

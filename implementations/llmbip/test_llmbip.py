@@ -57,6 +57,26 @@ def test_score_bounds_the_effect_of_a_channel():
         torch.testing.assert_close(summed, bound.sum(dim=1))
 
 
+def test_channel_scores_are_what_the_output_loses_without_the_channel():
+    model = tiny_model("opt")
+    block, tokens = model.blocks[0], random_tokens()
+    _, channels = LLMBIP().score(block, observed(model, tokens)[0])
+    down = block.feed_forward.down
+    outputs: list[Tensor] = []
+    handle = down.register_forward_hook(lambda _, __, y: outputs.append(y.double()))
+    for j in (0, 5, 11):
+        dense = down.weight[:, j].clone()
+        model.hf(tokens.ids)
+        down.weight[:, j] = 0
+        model.hf(tokens.ids)
+        down.weight[:, j] = dense
+        kept, left = outputs[-2:]
+        assert float((kept - left).abs().sum()) == pytest.approx(float(channels[j]), rel=1e-4)
+    handle.remove()
+    down.weight[:, 7] = 0
+    assert int(LLMBIP().score(block, observed(model, tokens)[0])[1].argmin()) == 7
+
+
 @every_family
 def test_scores_against_the_product_of_matrices(family: str):
     model = tiny_model(family)

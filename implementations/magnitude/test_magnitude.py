@@ -33,6 +33,15 @@ def test_compares_weights_of_the_whole_matrix():
     assert removed(sparsity=0.5) == [[0, 2, 4, 5, 6, 7], [2, 3]]
 
 
+def test_scaling_a_row_matters_only_if_rows_are_compared_with_each_other():
+    larger = WEIGHT.clone()
+    larger[0] *= 100
+    assert removed(3 * WEIGHT, sparsity=0.5) == removed(sparsity=0.5)
+    assert removed(larger, sparsity=0.5) == [[], list(range(8))]
+    rows = {"sparsity": 0.5, "compare": "row"}
+    assert removed(larger, **rows) == removed(**rows)
+
+
 def test_compares_weights_within_rows_on_request():
     # Row 0: 0.5 1 2 3; row 1: 0.1 0.2 6 7.
     assert removed(sparsity=0.5, compare="row") == [[0, 2, 5, 7], [0, 1, 2, 3]]

@@ -22,6 +22,7 @@ from implementations.harness import (
     Tokens,
     WalkedBlock,
     WeightMethod,
+    block_weights,
     prune_by_input_norms,
     prune_by_magnitude,
     prune_by_solving,
@@ -64,7 +65,11 @@ class OWL(WeightMethod):
         counts = self.counts(model, shares)
         for block in walk(model, calibration):
             self.prune_block(block, counts[block.index])
-        return {"outliers": outliers, "shares": shares.tolist()}
+        applied = [
+            sum(lost.values()) / max(block_weights(block), 1)
+            for lost, block in zip(counts, model.blocks, strict=True)
+        ]
+        return {"outliers": outliers, "shares": applied}
 
     def prune_block(self, block: WalkedBlock, counts: dict[str, int]) -> None:
         """Remove `counts` weights from each layer, by role, with the base method."""

@@ -1,4 +1,4 @@
-"""Let LLM Tell What to Prune and How Much to Prune (Yang et al., ICML 2025): a reconstruction.
+"""Let LLM Tell What to Prune and How Much to Prune (Yang et al., ICML 2025), in its spirit.
 
 The importance of a module is the change of the entropy of the last hidden state when the module is
 skipped. It sets how much every block loses, and how this is divided between attention and MLP. The
@@ -43,7 +43,7 @@ EPSILON = 1e-6  # added to deviations before the logarithm: a dead feature has 0
 class PruneLLM(UnitMethod):
     """Remove KV groups and MLP channels; the transfer entropy of a module sets how many.
 
-    Source: Yang et al., PMLR 267:70833-70849, known from summaries; a reconstruction.
+    Source: Yang et al., PMLR 267:70833-70849, known from summaries; in the spirit of the paper.
     """
 
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")

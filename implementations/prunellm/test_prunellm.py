@@ -28,6 +28,18 @@ pytestmark = pytest.mark.usefixtures("without_gradients")
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 
+def test_a_common_scale_changes_all_entropies_equally_and_a_constant_none():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 400, 12, generator=generator, dtype=torch.float64)
+
+    def found(tokens: Tensor) -> float:
+        return entropy(tokens.var(dim=0, correction=0), "log")
+
+    assert found(3 * x) - found(x) == pytest.approx(12 * math.log(3), rel=1e-3)
+    assert found(3 * x) - found(3 * y) == pytest.approx(found(x) - found(y), rel=1e-3)
+    assert found(x + torch.arange(12.0)) == pytest.approx(found(x))
+
+
 def silence(linear: torch.nn.Linear) -> None:
     for parameter in linear.parameters():
         parameter.zero_()

@@ -32,6 +32,15 @@ def random(rows: int = 24, width: int = 40) -> Tensor:
     return torch.randn(rows, width, generator=torch.Generator().manual_seed(0))
 
 
+def test_scaling_a_row_changes_only_the_terms_of_inputs():
+    W = random().abs()
+    scaled = W.clone()
+    scaled[3] *= 7
+    of_outputs = relative_importance(scaled) - scaled / scaled.sum(dim=0)
+    torch.testing.assert_close(of_outputs, W / W.sum(dim=1, keepdim=True))
+    torch.testing.assert_close(relative_importance(5 * W), relative_importance(W))
+
+
 def kept(scores: Tensor, order: Tensor, pattern=PATTERN) -> float:
     """Return the sum of scores that the pattern keeps for an order of inputs."""
     ordered = scores[:, order]

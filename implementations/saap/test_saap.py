@@ -12,6 +12,9 @@ from implementations.harness import (
     BadInput,
     LanguageModel,
     Tokens,
+    backwalk,
+    saliences,
+    vector_scores,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.saap import SAAP
@@ -51,6 +54,29 @@ def test_importances_equal_those_of_plain_backward_passes(family: str):
             element += second.abs().sum(dim=dim)
         for found, by_hand in zip(next(views), (vector, element), strict=True):
             torch.testing.assert_close(found, by_hand, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["kv-groups", "channels"])
+def test_summing_before_absolute_values_gives_no_more(kind: str):
+    model = tiny_model(dtype=double)
+    for block in backwalk(model, random_tokens(), gradients=model.blocks[0].linears()):
+        first = saliences(block, block.gradients)
+        vector, element = (
+            vector_scores(block, kind, first, whole=whole).sum(dim=(0, 2))
+            for whole in (True, False)
+        )
+        assert bool((vector <= element * (1 + 1e-12)).all())
+
+
+def test_a_unit_without_weights_goes_first():
+    model, tokens = tiny_model(dtype=double), random_tokens(samples=5)
+    inner = model.blocks[0].feed_forward
+    for linear in inner.inner:
+        linear.weight[4] = 0
+    inner.down.weight[:, 4] = 0
+    _, (vector, element), *_ = SAAP().views(model, tokens)
+    assert vector[4] == element[4] == 0
+    assert int(vector.argmin()) == int(element.argmin()) == 4
 
 
 # The fusion

@@ -3,7 +3,7 @@
 In every step, a small network draws which head dimensions and which MLP channels to keep. It learns
 from held-out text and from a budget. Low-rank factors are trained under the drawn decisions. Only
 the frozen weights are masked, so that a decision can be reversed, while the parts of the factors
-that would be removed are pulled to zero. The units removed at the end are then no longer in use.
+that would be removed are pulled to zero. The units removed at the end are then hardly in use.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from implementations.harness import (
     Candidates,
     Capabilities,
     Count,
+    Kind,
     LanguageModel,
     Positive,
     Ratio,
@@ -87,15 +88,17 @@ class Bonsai(UnitMethod):
             y = -torch.tensor(values, dtype=torch.float64)
             scores, tau = regressed((~off[:, weak]).double(), y)
             details = {"evaluations": loss.evaluations, "tau": tau}
+            costs = self.costs(model)[weak]
+            removed = torch.zeros_like(weak)
+            removed[weak] = cheapest(scores, costs, budget / int(costs.sum()))
         else:
-            weak = torch.ones(sum(map(len, prior)), dtype=torch.bool)
-            ranks = [rho.argsort(stable=True).argsort() / max(len(rho), 1) for rho in prior]
-            scores = torch.cat(ranks)  # each part loses the same share
-        costs = self.costs(model)
-        removed = torch.zeros_like(weak)
-        removed[weak] = cheapest(scores, costs[weak], budget / int(costs[weak].sum()))
+            groups: dict[Kind, list[Tensor]] = {"kv-groups": prior[::2]}
+            lost = self.widths(model, torch.ones(len(model.blocks)), groups, budget)
+            counts = [count for of_block in lost for count in of_block]
+            removed = torch.cat([smallest(rho, n) for rho, n in zip(prior, counts, strict=True)])
+        weights = int(self.costs(model)[removed].sum())
         remove_units(model, removed)
-        return details | {"removed": int(costs[removed].sum())}
+        return details | {"removed": weights}
 
 
 def priors(model: LanguageModel, text: Tokens) -> list[Tensor]:

@@ -140,6 +140,11 @@ def additive(units: int, masks: int, noise: float = 0.0, seed: int = 0) -> tuple
     return x, y + noise * torch.randn(masks, dtype=torch.float64), worth
 
 
+def test_many_sub_models_rank_additive_units():
+    x, y, worth = additive(40, 200, noise=0.1)
+    assert kendall(regressed(x, y)[0], worth) > 0.9
+
+
 def test_dual_solution_equals_the_primal():
     x, y, _ = additive(12, 30, noise=0.1)
     centred, target = x - x.mean(dim=0), y - y.mean()
@@ -292,6 +297,14 @@ def test_without_perturbation_all_parts_lose_their_weakest_units(monkeypatch):
     for block, was, rho in zip(model.blocks, dense.blocks, prior[1::2], strict=True):
         kept = was.feed_forward.up.weight[rho.argsort()[24:].sort().values]
         assert torch.equal(block.feed_forward.up.weight, kept)
+
+
+def test_without_perturbation_small_rounds_spread_over_all_layers():
+    model = tiny_model(blocks=6, num_attention_heads=8, num_key_value_heads=4)
+    details = Bonsai(sparsity=0.25, step=0.05, perturb=False).apply(model, random_tokens()).details
+    assert len(details["rounds"]) == 5
+    assert set(details["kv_groups"]) <= {2, 3, 4}
+    assert all(32 <= width <= 40 for width in details["channels"])  # of 48
 
 
 def test_a_broken_sub_model_counts_as_the_worst(monkeypatch):

@@ -70,7 +70,7 @@ class SliceGPT(UnitMethod):
         return min(left, key=lambda width: (abs(left[width] - wanted), -width))
 
     def largest_unit(self, model: LanguageModel) -> int:
-        """Return the largest number of weights between two neighbouring widths."""
+        """Return the largest gap between two attainable numbers of weights."""
         left = sorted(weights_left(model, self.multiple).values())
         return max((more - less for less, more in pairwise(left)), default=0)
 

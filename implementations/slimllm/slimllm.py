@@ -190,8 +190,9 @@ def channel_scores(feed_forward: FeedForward, norms: Tensor, inputs: Covariance)
     larger variance count more.
     """
     down = feed_forward.down.weight.double()  # [hidden, channels]
-    size = (inputs.count * (inputs.matrix.diagonal() + inputs.mean.square())).sqrt()  # ||I_:,j||_2
-    variances, axes = torch.linalg.eigh(down @ inputs.matrix @ down.T)
+    covariance = inputs.matrix
+    size = (inputs.count * (covariance.diagonal() + inputs.mean.square())).sqrt()  # ||I_:,j||_2
+    variances, axes = torch.linalg.eigh(down @ covariance @ down.T)
     weight = torch.sigmoid(variances.abs() / variances.abs().mean().clamp(min=1e-300))  # [hidden]
     scores: Tensor = size * (weight[:, None] * (axes.T @ down)).norm(dim=0)
     for linear in feed_forward.inner:
@@ -205,9 +206,10 @@ def regression(weight: Tensor, inputs: Covariance, keep: Tensor) -> tuple[Tensor
     `weight` is `[out, in]`; `keep [in]` marks the kept inputs. An output that no longer varies is
     only shifted.
     """
-    everything = weight.to(inputs.matrix.device).double()
+    everything = weight.to(inputs.mean.device).double()
     some = everything * keep
-    variance = ((some @ inputs.matrix) * some).sum(dim=1)
-    together = ((some @ inputs.matrix) * everything).sum(dim=1)
+    product = some @ inputs.matrix
+    variance = (product * some).sum(dim=1)
+    together = (product * everything).sum(dim=1)
     scale = torch.where(variance > 1e-12 * together.abs().max(), together / variance, 1.0)
     return scale, everything @ inputs.mean - scale * (some @ inputs.mean)

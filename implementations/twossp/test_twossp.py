@@ -236,3 +236,11 @@ def test_on_real_blocks_the_first_attention_matters_most(first_blocks):
     model = first_blocks.pruned("twossp", sparsity=0.2, attentions=1)
     assert [block.attention.heads == 0 for block in model.blocks].count(True) == 1
     assert model.blocks[0].attention.heads == 9
+
+
+def test_samples_without_a_perplexity_are_refused_before_the_model_changes():
+    model = tiny_model(blocks=4)
+    shapes = [parameter.shape for parameter in model.hf.parameters()]
+    with pytest.raises(BadInput, match="at least 2 tokens"):
+        TwoSSP(sparsity=0.5).apply(model, random_tokens(length=1))
+    assert [parameter.shape for parameter in model.hf.parameters()] == shapes

@@ -70,9 +70,11 @@ class TwoSSP(UnitMethod):
     """Number of calibration samples on which the second stage measures perplexity."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Also reject a split between the stages that misses the budget."""
+        """Also reject a split that misses the budget, and samples without a perplexity."""
         super().check(model, calibration)
-        self.split(model)
+        attentions, _ = self.split(model)
+        if attentions and calibration is not None and calibration.ids.shape[1] < 2:
+            raise BadInput("twossp needs samples of at least 2 tokens to measure perplexity")
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Narrow the model by one pass over the dense model, then drop attentions one by one."""

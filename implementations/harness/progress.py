@@ -106,7 +106,7 @@ class ForwardedTasks:
 
     def __init__(self, process: str) -> None:
         self._reporter, self._process = _reporter.get(), process
-        self._numbers: dict[int, int] = {}  # here, by the number there
+        self._numbers: dict[int, int] = {}  # of a task here, by its number in the other process
 
     def receive(self, call: str, task: int, *arguments: Any) -> None:
         """Repeat a call, with the name of the process before each description."""

@@ -57,6 +57,7 @@ def test_plain_values_round_trip(tmp_path, content):
         (read_json, r'["\ud800"]', "damaged"),
         (read_json, "[" * 100_000, "nested too deeply"),
         (read_json, "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "nested too deeply"),
+        (read_yaml, "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "nested too deeply"),
         (read_json, "[1", "damaged"),
         (read_json, "9" * 5000, "damaged"),
         (read_yaml, "a: 1\nb: 2\na: 3", "line 3: gives 'a' twice"),

@@ -133,14 +133,14 @@ def methods(
     as_json: Json = False,
 ) -> None:
     """List all methods, or show the parameters of one and its differences from the paper."""
-    from implementations.harness.cli.describe import describe, overview
+    from implementations.harness.cli.describe import describe, description_or_overview, overview
 
     known = [*list_methods(), *installed_methods()]
     if slug is not None:
         description = describe(slug)
         show_json(asdict(description)) if as_json else terminal.show_method(description)
     elif as_json:
-        show_json([asdict(describe(slug)) for slug in known])
+        show_json([asdict(description_or_overview(slug)) for slug in known])
     else:
         terminal.show_methods([overview(slug) for slug in known])
 

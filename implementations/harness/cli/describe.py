@@ -49,6 +49,14 @@ class Description(Overview):
     """Its own file, class or registered name if it is not part of the atlas, otherwise ''."""
 
 
+def description_or_overview(slug: str) -> Overview:
+    """Return the description of a method, or its overview, with the reason, if it is broken."""
+    try:
+        return describe(slug)
+    except AtlasError:
+        return overview(slug)
+
+
 def overview(slug: str) -> Overview:
     """Return the overview of a method; those of the atlas are read without importing torch.
 

@@ -50,7 +50,7 @@ def speed(
     dtype = str(dense.dtype).removeprefix("torch.")
     note = (
         f"measured in turn with the dense model, {repeats} repeats, batch {batch}, prefill of "
-        f"{prompt} tokens and decoding of {tokens}, {dense.device}, {dtype}"
+        f"{prompt} tokens and decoding of {tokens}, {dense.device.type}, {dtype}"
     )
     measured: list[Speed] = []
     while len(measured) < attempts and not (measured and measured[-1].steady):

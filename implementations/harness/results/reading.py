@@ -82,8 +82,7 @@ def parse_json(text: str, what: str) -> Any:
         raise BadInput(f"{what} is nested too deeply") from error
     except ValueError as error:
         raise BadInput(f"{what} is damaged: {error}") from error
-    if _depth(value) > DEEPEST:
-        raise BadInput(f"{what} is nested too deeply: at most {DEEPEST} levels are allowed")
+    _check_depth(value, what)
     return value
 
 
@@ -100,7 +99,7 @@ def parse_yaml(text: str, what: str) -> Any:
             key that is not text, or is nested too deeply.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # derives from the safe loader, never runs code
+        value = yaml.load(text, Loader=_Loader)  # derives from the safe loader, never runs code
     except RecursionError as error:
         raise BadInput(f"{what} is nested too deeply") from error
     except yaml.MarkedYAMLError as error:
@@ -112,6 +111,13 @@ def parse_yaml(text: str, what: str) -> Any:
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
         first = str(error).partition("\n")[0]
         raise BadInput(f"{what} is not valid YAML: {first}") from error
+    _check_depth(value, what)
+    return value
+
+
+def _check_depth(value: Any, what: str) -> None:
+    if _depth(value) > DEEPEST:
+        raise BadInput(f"{what} is nested too deeply: at most {DEEPEST} levels are allowed")
 
 
 class _Loader(yaml.SafeLoader):

@@ -31,13 +31,22 @@ class Filter:
     high: float = 1.0
 
     def __call__(self, boards: Iterable[Board]) -> list[Board]:
-        """Return the selected boards with their dense row and the selected rows."""
-        return [
+        """Return the selected boards with their dense row and the selected rows.
+
+        Boards of which only the dense row is left are omitted, unless `dense` is selected.
+        """
+        selected = [
             replace(board, rows=tuple(filter(self._row, board.rows)))
             for board in boards
             if (not self.protocols or board.protocol in self.protocols)
             and (not self.models or board.model in self.models)
         ]
+        return [board for board in selected if board.rows or self._keeps_dense_alone]
+
+    @property
+    def _keeps_dense_alone(self) -> bool:
+        narrowed = self.methods or self.granularities or (self.low, self.high) != (0.0, 1.0)
+        return not narrowed or DENSE in self.methods
 
     def check(self, boards: Sequence[Board]) -> None:
         """Raise `BadInput` for a name that no record has, and suggest the closest one."""

@@ -111,7 +111,12 @@ class Pruner:
 
     def __call__(self, job: Job) -> Record:
         """Run one job; an exception makes the job a failure."""
-        dense = self.dense[self.bench.key(job.dense)]
+        dense = self.dense.get(self.bench.key(job.dense))
+        if dense is None:
+            raise BadInput(
+                "this worker has another kind of processor, other texts or another model than the "
+                "machine of the sweep, where the dense model was measured; use equal machines"
+            )
         journal = None if self.runs is None else journal_of(self.bench, job, self.runs)
         with open_journal(journal):
             measured, _ = self.bench.measure(job)

@@ -118,6 +118,8 @@ def repeat(
     task_folder: Path | None = None,
 ) -> Record:
     """Repeat the run of `record` and return the new record without saving it."""
+    if task_folder is not None and not record.tasks:
+        raise BadInput("--task-folder: the record has no tasks; leave the option out")
     home, accelerator = record.model.device, record.model.accelerator
     if device is not None:
         home, accelerator = ("cpu" if record.model.streamed else device), device

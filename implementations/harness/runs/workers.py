@@ -16,7 +16,7 @@ import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -264,6 +264,16 @@ class _RayActor:
         self.ray.kill(self.actor)
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Delay Ctrl-C; processes started inside the `with` block never see it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Process:
     """A worker that is a process of this machine."""
 
@@ -274,7 +284,8 @@ class _Process:
         self.process: BaseProcess = context.Process(
             target=_serve, args=(other_end, make, number, threads), daemon=True
         )
-        self.process.start()
+        with _interrupts_blocked():
+            self.process.start()
         other_end.close()  # so that the pipe closes when the process dies
         self.tasks = ForwardedTasks(f"worker {number + 1}")
         self.done: JobResult[Any] | None = None
@@ -329,7 +340,7 @@ def _exit_with_main_process() -> None:
 
 def _serve(connection: Connection, make: Make[Any, Any], number: int, threads: int) -> None:
     """Run jobs until the pipe closes or the main process is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops its workers
+    # The main process, which stops its workers at Ctrl-C, started this one with the signal blocked.
     threading.Thread(target=_exit_with_main_process, daemon=True).start()
     torch.set_num_threads(threads)
     runner = _JobRunner(lambda number: _unpickling(make(number)), number)
@@ -338,5 +349,5 @@ def _serve(connection: Connection, make: Make[Any, Any], number: int, threads: i
             try:
                 index, job = connection.recv()
                 connection.send(runner.attempt(index, job))
-            except (EOFError, BrokenPipeError):
+            except (EOFError, ConnectionError):  # the main process closed its end
                 return

@@ -61,8 +61,9 @@ def recover(
 def check(model: LanguageModel, recovery: Recovery) -> None:
     """Check that a model can be trained.
 
-    Raises `BadInput` for a mixture of experts and for a model that is moved to the accelerator
-    block by block, `Unavailable` if `peft` is missing.
+    Raises `BadInput` for a mixture of experts, for a model that is moved to the accelerator block
+    by block, and for training all weights in another dtype than float32; `Unavailable` if `peft` is
+    missing.
     """
     if model.family.experts:
         raise BadInput(
@@ -71,6 +72,11 @@ def check(model: LanguageModel, recovery: Recovery) -> None:
         )
     if recovery.how == "lora":
         check_low_rank("--recover lora")
+    elif model.dtype != torch.float32:
+        raise BadInput(
+            f"--recover {recovery.how} trains the weights themselves, and {model.dtype} would "
+            "round most steps away; use --dtype float32, or --recover lora"
+        )
     require_whole_model(model, "--recover")
 
 

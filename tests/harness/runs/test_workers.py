@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from implementations.harness.progress import reporting
 from implementations.harness.runs import workers
 from tests.harness.runs.odd_jobs import ODD_JOBS, Changed, check_odd_jobs, make_square
+from tests.harness.test_progress import Recorder
 
 pytestmark = pytest.mark.full
 
@@ -22,27 +24,6 @@ def test_job_that_always_kills_its_worker_does_not_affect_the_others():
     done = list(workers.in_processes(ODD_JOBS, make_square, 2))
     check_odd_jobs(done)
     assert "SIGKILL" in next(one.error for one in done if one.index == 3)
-
-
-class Recorder:
-    """A reporter that keeps what it was told."""
-
-    def __init__(self):
-        self.open, self.ended = {}, []
-
-    def start(self, description, total):
-        number = len(self.open) + len(self.ended)
-        self.open[number] = [description, 0, total]
-        return number
-
-    def advance(self, task, steps):
-        self.open[task][1] += steps
-
-    def describe(self, task, description):
-        self.open[task][0] = description
-
-    def stop(self, task):
-        self.ended.append(tuple(self.open.pop(task)))
 
 
 def test_job_of_a_killed_worker_is_retried_and_progress_is_shown(tmp_path):
@@ -120,3 +101,10 @@ def test_workers_end_when_the_main_process_is_killed(tmp_path):
     process.kill()
     # The workers inherited the output, so it closes when the last of them has ended.
     process.communicate(timeout=300)
+
+
+def test_ctrl_c_is_delayed_while_a_process_starts():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with workers._interrupts_blocked():
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before

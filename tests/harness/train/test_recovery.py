@@ -16,7 +16,7 @@ from implementations.harness.data.tokens import Stream, Tokens
 from implementations.harness.model.execution import seeded
 from implementations.harness.model.units import count_weights
 from implementations.harness.results.protocol import Recovery
-from implementations.harness.train.recovery import recover
+from implementations.harness.train.recovery import check, recover
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 every_way = pytest.mark.parametrize("how", ["lora", "full"])
@@ -148,6 +148,14 @@ def test_reads_whole_steps_of_whole_windows():
     assert (recovery.windows(2048), recovery.steps(2048)) == (1, 49)
     assert Recovery.by("full", 1).steps(1024) == 1
     assert str(recovery) == "LoRA on 100,000 tokens"
+
+
+@pytest.mark.parametrize("how", ["full", "distill"])
+def test_training_all_weights_needs_float32(how: str):
+    with pytest.raises(BadInput, match=r"torch.bfloat16 would round .* --recover lora"):
+        check(tiny_model(dtype=torch.bfloat16), Recovery.by(how, 1000))
+    check(tiny_model(), Recovery.by(how, 1000))
+    check(tiny_model(dtype=torch.bfloat16), Recovery.by("lora", 1000))
 
 
 def test_refuses_invalid_recovery():

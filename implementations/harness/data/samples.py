@@ -165,7 +165,14 @@ class Sampler:
         if not settings.reserve:
             return text, ids
         windows_before = len(ids) // settings.reserve_length - settings.reserve
-        return text, ids[: max(windows_before * settings.reserve_length, 0)]
+        before = ids[: max(windows_before * settings.reserve_length, 0)]
+        if len(before) < settings.length:
+            raise BadInput(
+                f"{text.name} is too short: it has {len(ids):,} tokens, and its last "
+                f"{settings.reserve:,} windows of {settings.reserve_length:,} are kept for "
+                "evaluation; use a longer text, or a protocol with a smaller `reserve`"
+            )
+        return text, before
 
     def _ids(self, source: str) -> tuple[Origin, torch.Tensor]:
         if source not in self._read:

@@ -148,8 +148,19 @@ def load(manager: TaskManager, task: str) -> Any:
 
     Raises:
         Unavailable: the hub is needed but cannot be reached (within 10 seconds).
-        BadInput: the task or its data cannot be read.
+        BadInput: the task or its data cannot be read, or it runs code of the model or needs more
+            than text.
     """
+    loaded = _load(manager, task)
+    for name, one in loaded["tasks"].items():
+        if getattr(one, "UNSAFE_CODE", False):
+            raise BadInput(f"task {name} runs code that the model writes, which is not supported")
+        if getattr(one, "MULTIMODAL", False):
+            raise BadInput(f"task {name} needs images or sound, which is not supported")
+    return loaded
+
+
+def _load(manager: TaskManager, task: str) -> Any:
     try:
         try:
             with cache_only():

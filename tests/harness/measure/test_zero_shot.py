@@ -209,6 +209,8 @@ def fail(doc):
         ),
         ({"doc_to_text": "!function own_code.fail"}, "task own fails: KeyError: "),
         ({"output_type": "nonsense"}, "lm-eval said: Got invalid output_type 'nonsense'"),
+        ({"unsafe_code": True}, "task own runs code that the model writes, which is not supp"),
+        ({"doc_to_image": ["picture"]}, "task own needs images or sound, which is not supported"),
     ],
 )
 def test_failing_task_gives_a_short_message(model, own, changes, message, monkeypatch):

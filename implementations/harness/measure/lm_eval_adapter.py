@@ -19,7 +19,7 @@ from lm_eval.api.model import CacheHook
 from lm_eval.evaluator import evaluate as run
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from torch import Tensor
+from torch import nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from implementations.harness.download.hub import require_hub
@@ -40,7 +40,7 @@ BOOTSTRAPS = 1000  # resamples for standard errors without a formula
 
 
 class Adapter(HFLM):
-    """lm-eval model that reports progress and raises for NaN."""
+    """lm-eval model that reports progress and raises for NaN and infinity among the logits."""
 
     def __init__(self, model: LanguageModel, batch_size: int) -> None:
         # lm-eval adds a padding token to the tokenizer.
@@ -61,20 +61,22 @@ class Adapter(HFLM):
 
     def _tracked(self, answer: Any, requests: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
         self.set_cache_hook(Ticker(track(range(len(requests)), "answering")))
+        hook = self.model.register_forward_hook(check_logits)
         try:
             answers: list[Any] = answer(requests, *args, **kwargs)
         finally:
+            hook.remove()
             self.set_cache_hook(CacheHook(None))
         return answers
 
-    def _model_call(self, *args: Any, **kwargs: Any) -> Tensor:
-        logits: Tensor = super()._model_call(*args, **kwargs)  # [batch, length, vocabulary]
-        if logits.isnan().any():
-            raise NumericsError(
-                "the logits contain NaN; load the model in a wider dtype (--dtype float32) "
-                "or prune less"
-            )
-        return logits
+
+def check_logits(_: nn.Module, __: Any, output: Any) -> None:
+    """Raise `NumericsError` if the logits `[batch, length, vocabulary]` have NaN or infinity."""
+    if bool((output.logits.isnan() | output.logits.isposinf()).any()):
+        raise NumericsError(
+            "the logits contain NaN or infinity; load the model in a wider dtype "
+            "(--dtype float32) or prune less"
+        )
 
 
 class Ticker(CacheHook):

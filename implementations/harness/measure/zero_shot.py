@@ -72,7 +72,7 @@ def zero_shot(
 
     Raises:
         BadInput: the model has no tokenizer, or a task's own code fails.
-        NumericsError: NaN among the logits.
+        NumericsError: NaN or infinity among the logits.
     """
     if limit is not None and limit < 1:
         raise BadInput(f"limit must be at least 1, or None for all questions, got {limit}")

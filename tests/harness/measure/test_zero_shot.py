@@ -127,10 +127,21 @@ def test_global_state_and_model_are_restored(model, task_folder, capfd):
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
-def test_nan_logits_raise(model, task_folder):
-    model.hf.get_output_embeddings().weight.detach()[0, 0] = math.nan
-    with pytest.raises(NumericsError, match="NaN"):
-        measured(model, ["opposites"], task_folder)
+WRITTEN = {
+    "output_type": "generate_until",
+    "generation_kwargs": {"max_gen_toks": 2, "until": ["."]},
+    "metric_list": [{"metric": "exact_match"}],
+}
+
+
+@pytest.mark.parametrize("changes", [{}, WRITTEN], ids=["chosen", "written"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_logits_that_are_not_finite_raise(model, own, value, changes):
+    own_task(own, "own", **changes)
+    assert measured(model, ["own"], own, limit=1)["samples/own"] == 1
+    model.hf.get_output_embeddings().weight.detach()[0, 0] = value
+    with pytest.raises(NumericsError, match="NaN or infinity"):
+        measured(model, ["own"], own)
 
 
 def test_unknown_task_suggests_the_closest_name(task_folder):

@@ -34,6 +34,7 @@ from implementations.harness import (
     Whole,
     backwalk,
     cheapest,
+    check_predictions,
     cosine_distance,
     keep_units,
     next_token_loss,
@@ -91,10 +92,7 @@ class AdaptPruner(UnitMethod):
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Also check the length of the samples and that every stage gets an update."""
         super().check(model, calibration)
-        if calibration is not None and calibration.ids.shape[1] < 2:
-            raise BadInput(
-                "adaptpruner needs samples of at least 2 tokens, one as input and one to predict"
-            )
+        check_predictions(calibration, self.slug())
         if any(a == b for a, b in pairwise(self.milestones())):
             raise BadInput(
                 f"updates={self.updates} is too few to train in each of stages={self.stages}; set "

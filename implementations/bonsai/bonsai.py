@@ -78,7 +78,7 @@ class Bonsai(UnitMethod):
         self, model: LanguageModel, text: Tokens, budget: float, share: float
     ) -> dict[str, Any]:
         """Remove units with about `budget` weights, a share `share` of the original weights."""
-        prior = priors(model, text)
+        prior, costs = priors(model, text), self.costs(model)
         details: dict[str, Any] = {"evaluations": 0}
         if self.perturb:
             weak = torch.cat([weakest(rho, share) for rho in prior])
@@ -88,17 +88,15 @@ class Bonsai(UnitMethod):
             y = -torch.tensor(values, dtype=torch.float64)
             scores, tau = regressed((~off[:, weak]).double(), y)
             details = {"evaluations": loss.evaluations, "tau": tau}
-            costs = self.costs(model)[weak]
             removed = torch.zeros_like(weak)
-            removed[weak] = cheapest(scores, costs, budget / int(costs.sum()))
+            removed[weak] = cheapest(scores, costs[weak], budget / int(costs[weak].sum()))
         else:
             groups: dict[Kind, list[Tensor]] = {"kv-groups": prior[::2]}
             lost = self.widths(model, torch.ones(len(model.blocks)), groups, budget)
             counts = [count for of_block in lost for count in of_block]
             removed = torch.cat([smallest(rho, n) for rho, n in zip(prior, counts, strict=True)])
-        weights = int(self.costs(model)[removed].sum())
         remove_units(model, removed)
-        return details | {"removed": weights}
+        return details | {"removed": int(costs[removed].sum())}
 
 
 def priors(model: LanguageModel, text: Tokens) -> list[Tensor]:

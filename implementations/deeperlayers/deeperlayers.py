@@ -87,17 +87,12 @@ def run_angles(
 
     read = slice(-1, None) if tokens == "last" else slice(None)
     for block in walk(model, calibration, edits=False):
-        ends = [(host(x[:, read]), host(y[:, read])) for x, y in block.run()]
+        ends = [[x[:, read].to("cpu", copy=True) for x in pair] for pair in block.run()]
         entering, leaving = (torch.cat(parts) for parts in zip(*ends, strict=True))
         if block.index == 0:
             enter(0, entering)
         enter(block.index + 1, leaving)
     return torch.stack(angles)
-
-
-def host(x: Tensor) -> Tensor:
-    """Copy a tensor to the memory of the host."""
-    return x.to("cpu", copy=True)
 
 
 def mean_angles(angles: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,9 @@
-from .data.tokens import Calibration as Calibration, Stream as Stream, Tokens as Tokens
+from .data.tokens import (
+    Calibration as Calibration,
+    Stream as Stream,
+    Tokens as Tokens,
+    check_predictions as check_predictions,
+)
 from .errors import (
     AtlasError as AtlasError,
     AtlasWarning as AtlasWarning,

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from implementations.harness import (
-    BadInput,
     Block,
     Capabilities,
     ColumnNorm,
@@ -31,6 +30,7 @@ from implementations.harness import (
     UnitMethod,
     WalkedBlock,
     backwalk,
+    check_predictions,
     cuts,
     perplexity,
     track,
@@ -65,8 +65,7 @@ class MiniLLM(UnitMethod):
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Also reject samples too short to have a loss."""
         super().check(model, calibration)
-        if calibration is not None and calibration.ids.shape[1] < 2:
-            raise BadInput("minillm needs samples of at least 2 tokens to compute a loss")
+        check_predictions(calibration, self.slug())
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Score the dense model, remove the same share of every block and return the widths."""

@@ -25,6 +25,7 @@ from implementations.harness import (
     SampleNorm,
     Tokens,
     UnitMethod,
+    check_predictions,
     keep_channels,
     keep_units,
     perplexity,
@@ -73,8 +74,8 @@ class TwoSSP(UnitMethod):
         """Also reject a split that misses the budget, and samples without a perplexity."""
         super().check(model, calibration)
         attentions, _ = self.split(model)
-        if attentions and calibration is not None and calibration.ids.shape[1] < 2:
-            raise BadInput("twossp needs samples of at least 2 tokens to measure perplexity")
+        if attentions:
+            check_predictions(calibration, self.slug())
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Narrow the model by one pass over the dense model, then drop attentions one by one."""

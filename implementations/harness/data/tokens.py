@@ -92,6 +92,14 @@ class Tokens:
         return self.pick(drawn.tolist())
 
 
+def check_predictions(samples: Tokens | None, slug: str) -> None:
+    """Raise `BadInput`, naming the method, for samples of one token, which predict nothing."""
+    if samples is not None and samples.ids.shape[1] < 2:
+        raise BadInput(
+            f"{slug} needs samples of at least 2 tokens, one as input and one to predict"
+        )
+
+
 def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") -> None:
     """Raise `BadInput` if evaluation text overlaps with text that the model has seen as `role`.
 

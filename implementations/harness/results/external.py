@@ -11,10 +11,13 @@ import re
 from importlib.metadata import entry_points
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from implementations.harness.errors import BadInput, in_short, unknown_name
-from implementations.harness.results.files import file_sha256, short_path, user_path
+from implementations.harness.results.files import (
+    check_printable,
+    file_sha256,
+    short_path,
+    user_path,
+)
 from implementations.harness.results.record import DENSE, External
 from implementations.harness.results.store import methods
 
@@ -87,10 +90,5 @@ def slug_of(name: str) -> str:
 
 def file_of(path: str, source: str) -> External:
     """Describe the method in the file `path`; raises `BadInput` if it cannot be read or named."""
-    sha256 = file_sha256(user_path(path, "METHOD"))
-    try:
-        return External(source=source, sha256=sha256)
-    except ValidationError as error:
-        raise BadInput(
-            f"METHOD: {short_path(source)} has control characters in its name; rename it"
-        ) from error
+    check_printable(source, "METHOD")
+    return External(source=source, sha256=file_sha256(user_path(path, "METHOD")))

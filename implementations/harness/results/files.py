@@ -18,8 +18,10 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
 from implementations.harness.errors import AtlasError, BadInput, Unavailable
+from implementations.harness.results.reading import Place
 
 PATIENCE = 10.0
 """Seconds to wait for another process; only a large model takes longer to write."""
@@ -160,6 +162,16 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         lock_file.unlink(missing_ok=True)  # a waiting process notices and creates a new one
         lock.release()
+
+
+def check_printable(path: str, what: str) -> None:
+    """Raise `BadInput`, naming `what`, for a path that a record cannot name."""
+    try:
+        TypeAdapter(Place).validate_python(path)
+    except ValidationError as error:
+        raise BadInput(
+            f"{what}: {short_path(path)} has control characters in its name; rename it"
+        ) from error
 
 
 def user_path(name: str, what: str) -> Path:

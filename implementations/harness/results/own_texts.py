@@ -6,12 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from implementations.harness.errors import BadInput
-from implementations.harness.results.files import short_path, user_path
+from implementations.harness.results.files import check_printable, short_path, user_path
 from implementations.harness.results.protocol import CalibrationText, OwnTexts, Protocol
-from implementations.harness.results.reading import Place
 
 FORMATS = (".txt", ".jsonl", ".parquet")
 
@@ -78,12 +75,7 @@ def _text_file(name: str, option: str) -> Path:
         )
     if not path.is_file():
         raise BadInput(f"{option}: {short_path(path)} is not a file")
-    try:
-        TypeAdapter(Place).validate_python(str(path))
-    except ValidationError as error:
-        raise BadInput(
-            f"{option}: {short_path(path)} has control characters in its name; rename it"
-        ) from error
+    check_printable(str(path), option)
     return path
 
 

@@ -77,7 +77,7 @@ def track(steps: Iterable[T], description: str, total: int | None = None) -> Ite
 
 
 class Forwarder:
-    """A reporter that passes the name and arguments of each call to `send`, to another process."""
+    """A reporter that sends its calls to another process: `send` gets their name and arguments."""
 
     def __init__(self, send: Callable[..., None]) -> None:
         self.send, self.opened = send, 0
@@ -102,7 +102,7 @@ class Forwarder:
 
 
 class ForwardedTasks:
-    """The open tasks of a process with a `Forwarder`, shown by the reporter of this one."""
+    """Shows the tasks of another process, which has a `Forwarder`, by the reporter of this one."""
 
     def __init__(self, process: str) -> None:
         self._reporter, self._process = _reporter.get(), process

@@ -61,7 +61,7 @@ class ActivationMethod(Method):
 
     @abstractmethod
     def calibrate(self, block: WalkedBlock, share: float) -> dict[str, Drop]:
-        """Run the dense block once and return its drops, by role, for a `layer_share`."""
+        """Run the dense block once and return its drops, by role; `share` is the `layer_share`."""
 
     @abstractmethod
     def kept(self, block: Block, role: str, drop: Drop) -> Kept:

@@ -114,8 +114,8 @@ class Pruner:
         dense = self.dense.get(self.bench.key(job.dense))
         if dense is None:
             raise BadInput(
-                "this worker has another kind of processor, other texts or another model than the "
-                "machine of the sweep, where the dense model was measured; use equal machines"
+                "the processor, texts or model of this worker differ from those of the machine "
+                "that measured the dense model; use equal machines"
             )
         journal = None if self.runs is None else journal_of(self.bench, job, self.runs)
         with open_journal(journal):

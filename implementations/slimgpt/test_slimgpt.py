@@ -57,6 +57,12 @@ def solved(W: Tensor, H: Tensor, width: int, counts: list[int], damping: float =
     return W, kept.repeat_interleave(width)
 
 
+def layer_error(before: Tensor, after: Tensor, H: Tensor) -> float:
+    """`||W X - W^ X||^2` as `trace(D H D^T)`."""
+    D = before - after
+    return float(((D @ H) * D).sum())
+
+
 def scores(W: Tensor, H: Tensor, width: int) -> Tensor:
     """Return the estimated error of every unit of a whole layer."""
     units = torch.arange(len(H)).view(-1, width)
@@ -153,6 +159,20 @@ def test_column_errors_assume_earlier_columns_are_removed(width: int):
         torch.testing.assert_close(scores(W, H, width), expected, rtol=1e-8, atol=0)
 
 
+def test_finds_the_cheapest_head_more_often_than_the_diagonal_of_the_inverse():
+    by_groups = by_columns = 0
+    for seed in range(100):
+        W, H = problem(seed, width=24)
+        inverse, heads = torch.linalg.inv(H), torch.arange(24).view(6, 4)
+        own = inverse[heads[:, :, None], heads[:, None, :]]  # [heads, 4, 4]
+        of_heads = W[:, heads].movedim(0, 2)  # [heads, 4, out]
+        exact = (of_heads * torch.linalg.solve(own, of_heads)).sum(dim=(1, 2))
+        of_columns = scores(W, H, 1).view(6, 4).sum(dim=1)
+        by_groups += int(scores(W, H, 4).argmin() == exact.argmin())
+        by_columns += int(of_columns.argmin() == exact.argmin())
+    assert by_groups > 1.5 * by_columns
+
+
 # Removal
 
 
@@ -177,6 +197,37 @@ def test_without_correction_the_kept_weights_keep_their_values():
     second = rest[scores(W[:, rest], damped(H, 0.01)[rest][:, rest], 1).argsort()[:2]]
     assert not keep[first].any()
     assert not keep[second].any()
+
+
+@pytest.mark.parametrize(("width", "counts"), UNITS)
+def test_scale_of_the_inputs_does_not_matter(width, counts):
+    W, H = problem()
+    expected, stay = solved(W, H, width, counts)
+    V, keep = solved(W, 7 * H, width, counts)
+    assert torch.equal(keep, stay)
+    torch.testing.assert_close(V, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_of_two_proportional_inputs_is_removed_first_at_no_cost(seed: int):
+    W, H = problem(seed)
+    H[30] = 2 * H[7]  # input 30 is twice input 7
+    H[:, 30] = 2 * H[:, 7]
+    V, keep = solved(W, H, 1, [1], damping=1e-6)  # without damping, H is singular
+    assert (~keep).nonzero().flatten().tolist() in ([7], [30])
+    assert layer_error(W, V, H) < 1e-10 * layer_error(W, torch.zeros_like(W), H)
+
+
+def test_single_removals_lose_less_than_one_large_group():
+    relative = []
+    for seed in range(10):
+        W, H = problem(seed, width=32)
+        single, together = (
+            layer_error(W, solved(W, H, 1, counts)[0], damped(H, 0.01))
+            for counts in ([1] * 16, [16])
+        )
+        relative.append(single / together)
+    assert sum(relative) / 10 < 0.8
 
 
 @pytest.mark.parametrize(("width", "counts"), [(1, [2, 1, 1]), (1, [4]), (4, [1])])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import AtlasWarning, BadInput, inverse_factor, sparse_solve
+from implementations.harness import AtlasWarning, BadInput, Tokens, inverse_factor, sparse_solve
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.sparsegpt import SparseGPT
 from tests.observation import check_walk
@@ -49,6 +49,14 @@ def layer_error(before: Tensor, after: Tensor, H: Tensor) -> float:
     """`||W X - W^ X||^2` as `trace(D H D^T)`, in fp64."""
     D = (before - after).double()
     return float(((D @ H.double()) * D).sum())
+
+
+def least_squares(W: Tensor, H: Tensor, kept: Tensor) -> Tensor:
+    """Return the best weights on a mask (Eq. 2), solved row by row, fp64."""
+    H, best = H.double(), torch.zeros_like(W, dtype=torch.float64)
+    for row, own in enumerate(kept):
+        best[row, own] = torch.linalg.solve(H[own][:, own], H[own] @ W[row].double())
+    return best
 
 
 def reference(W: Tensor, H: Tensor, config: SparseGPT, mask: Tensor | None = None):
@@ -120,6 +128,46 @@ def test_block_size_does_not_matter_under_a_fixed_mask():
         )
     expected, _, _ = reference(W, H, SparseGPT(), mask)
     torch.testing.assert_close(whole.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_uncorrelated_inputs_change_no_kept_weight_and_compare_over_the_whole_matrix():
+    W, _ = problem()
+    H = torch.logspace(-1, 1, 64).diag()
+    result = pruned(W, H, sparsity=0.5, damping=0)  # one block of columns
+    costs = W.square() * H.diagonal()  # those of Wanda, squared
+    removed = costs < costs.flatten().sort().values[costs.numel() // 2]
+    assert torch.equal(result, W.masked_fill(removed, 0))
+
+
+@pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
+def test_error_lies_between_exact_least_squares_and_no_compensation(settings):
+    for seed in range(5):
+        W, H = problem(seed=seed)
+        result = pruned(W, H, **settings)
+        best = least_squares(W, damped(H), result != 0)
+        plain = W.masked_fill(result == 0, 0)
+        exact, ours, without = (layer_error(W, V, damped(H)) for V in (best, result, plain))
+        assert exact < ours < without
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_scale_of_the_inputs_does_not_matter(settings):
+    W, H = problem()
+    expected = pruned(W, H, **settings)
+    for scale in (1e-3, 3, 1e3):
+        result = pruned(W, scale**2 * H, **settings)
+        assert torch.equal(result == 0, expected == 0)
+        torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_repeating_the_calibration_set_changes_nothing():
+    calibration = random_tokens()
+    twice = Tokens.from_ids(torch.cat([calibration.ids] * 2), "twice", calibration.batch_size)
+    one, other = tiny_model(), tiny_model()
+    SparseGPT().apply(one, calibration)
+    SparseGPT().apply(other, twice)
+    for (_, _, expected), (_, _, linear) in zip(one.linears(), other.linears(), strict=True):
+        torch.testing.assert_close(linear.weight, expected.weight, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("settings", [{"sparsity": 0}, {"pattern": "4:4"}], ids=str)

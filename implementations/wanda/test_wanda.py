@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.wanda import Wanda
 from implementations.wanda.wanda import scores
@@ -42,6 +43,40 @@ def test_compares_weights_within_rows():
     # Scores of row 1 are a thousand times those of row 0; both lose two.
     rows = [[0.003, -0.001, 0.004, 0.002], [-2.0, 4, 1, -3]]
     assert removed(rows, [1.0, 1, 1, 1], sparsity=0.5) == [[1, 3], [0, 2]]
+
+
+def test_removes_weights_of_silent_inputs_first():
+    W, norms = torch.randn(16, 8, generator=torch.Generator().manual_seed(0)), torch.ones(8)
+    norms[[1, 6]] = 0
+    W[:, [1, 6]] = 100.0  # however large
+    expected = (norms == 0).expand(16, 8)
+    assert torch.equal(mask(W, norms, Wanda(sparsity=0.25)), expected)
+
+
+@pytest.mark.parametrize(("loud", "lost"), [(1, 0), (4, 0), (5, 1)])
+def test_loud_inputs_lose_weights_only_if_they_are_more_than_half(loud: int, lost: int):
+    W, norms = torch.randn(16, 8, generator=torch.Generator().manual_seed(0)), torch.ones(8)
+    norms[:loud] = 1e6
+    removed = mask(W, norms, Wanda(sparsity=0.5))
+    assert (removed[:, :loud].sum(dim=1) == lost).all()
+
+
+def test_scaling_inputs_and_their_weights_back_does_not_change_the_mask():
+    dense, calibration, config = tiny_model(), random_tokens(), Wanda(sparsity=0.5)
+    scaled = copy.deepcopy(dense)
+    factors = 2.0 ** (torch.arange(32) % 7 - 3)  # powers of two, so that nothing is rounded
+    for block, layer in zip(scaled.blocks, scaled.layers, strict=True):
+        layer.input_layernorm.weight.data *= factors
+        for role in ("q", "k", "v"):
+            block.linears()[role].weight.data /= factors
+    assert torch.equal(logits(scaled, calibration), logits(dense, calibration))
+    ones = torch.ones(32)  # magnitude pruning by row
+    first, second = (model.blocks[0].linears()["q"].weight for model in (dense, scaled))
+    assert not torch.equal(mask(first, ones, config), mask(second, ones, config))
+    for model in (dense, scaled):
+        config.apply(model, calibration)
+    for (_, _, one), (_, _, other) in zip(dense.linears(), scaled.linears(), strict=True):
+        assert torch.equal(one.weight == 0, other.weight == 0)
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])

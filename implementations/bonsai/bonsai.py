@@ -1,9 +1,9 @@
 """Bonsai: structured pruning with forward passes only (Kolawole et al., 2024).
 
 Bonsai estimates the importance of KV groups and MLP channels without gradients. It evaluates many
-sub-models with randomly removed units and regresses their perplexity on the masks. The coefficients
-compare all units of the model. Only units with small activations are candidates. Each round removes
-a few per cent of the model, and the next round starts from the smaller model.
+sub-models with randomly removed units and regresses their perplexity on the masks. Only units with
+small activations are candidates. Each round removes a few per cent of the model, and the next round
+starts from the smaller model.
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ from implementations.harness import (
     LanguageModel,
     NumericsError,
     Tokens,
+    masked,
     perplexity,
+    remove_units,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights
@@ -58,6 +60,18 @@ def test_prior_averages_groups_but_not_channels(family: str):
             groups = columns.view(len(found), -1).mean(dim=1)
             torch.testing.assert_close(found, groups, rtol=1e-5, atol=0)
     assert [len(part) for part in scores[:2]] == [model.blocks[0].attention.kv_heads, 48]
+
+
+def test_a_dead_channel_is_the_first_candidate_and_costs_nothing():
+    model, tokens = tiny_model(), random_tokens()
+    model.blocks[0].feed_forward.down.weight[:, 5] = 0
+    rho = priors(model, tokens)[1]
+    assert rho[5] == 0
+    assert weakest(rho, 0.001).nonzero().flatten().tolist() == [5]
+    dense = perplexity(model, tokens).value
+    off = torch.arange(100) == 2 + 5  # of two blocks; the KV groups come first
+    with masked(model, off, *Bonsai().kinds):
+        assert perplexity(model, tokens).value == pytest.approx(dense, rel=1e-6)
 
 
 # The masks
@@ -143,6 +157,25 @@ def additive(units: int, masks: int, noise: float = 0.0, seed: int = 0) -> tuple
 def test_many_sub_models_rank_additive_units():
     x, y, worth = additive(40, 200, noise=0.1)
     assert kendall(regressed(x, y)[0], worth) > 0.9
+
+
+def test_a_unit_that_costs_nothing_has_a_coefficient_near_zero():
+    x, y, worth = additive(40, 160, noise=0.1)
+    unit = int(worth.argmax())
+    y += (1 - x[:, unit]) * worth[unit]
+    assert abs(float(regressed(x, y)[0][unit])) < 0.05 < 0.5 < float(worth[unit])
+
+
+def test_coefficients_compare_units_within_a_part_only():
+    torch.manual_seed(0)
+    prior = [torch.ones(96).double()] * 2
+    off = perturbed(prior, 0.05, 50)  # each mask lacks five of the ten candidates of each part
+    x = (~off[:, torch.cat([weakest(rho, 0.05) for rho in prior])]).double()
+    worth = torch.rand(2, 10, dtype=torch.float64) + torch.tensor([[0], [5]])
+    coefficients = regressed(x, x @ worth.flatten())[0].view(2, 10)
+    for found, true in zip(coefficients, worth, strict=True):
+        assert float(found.mean()) == pytest.approx(0, abs=1e-9)
+        assert kendall(found, true) > 0.8
 
 
 def test_dual_solution_equals_the_primal():
@@ -266,6 +299,19 @@ def test_beyond_half_there_are_more_rounds():
     start, unit = count_weights(model).all, Bonsai().largest_unit(model)
     outcome = Bonsai(sparsity=0.8, step=0.2, pairs=2).apply(model, random_tokens())
     assert abs(outcome.achieved - 0.8) <= unit / 2 / start
+
+
+def test_removal_harms_no_more_than_random_removal_of_the_same_size():
+    model, tokens = tiny_model(), random_tokens(2)
+    method, dense = Bonsai(sparsity=0.2, step=0.2, pairs=20), copy.deepcopy(model)
+    method.apply(model, tokens)
+    torch.manual_seed(0)
+    harms = []
+    for _ in range(10):
+        other = copy.deepcopy(dense)
+        remove_units(other, method.choose(other, torch.rand(100)))
+        harms.append(perplexity(other, tokens).value)
+    assert perplexity(model, tokens).value < sum(harms) / 10
 
 
 def test_removes_only_units_of_a_low_prior():

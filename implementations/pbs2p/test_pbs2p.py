@@ -88,6 +88,28 @@ def test_fits_never_raise_the_error_and_converge_to_the_solution():
     torch.testing.assert_close((P * (a * B + m)).double(), solved(W, S, B, P), rtol=1e-3, atol=1e-4)
 
 
+def test_without_a_mask_the_fits_are_those_of_arb_llm():
+    W, S = problem()
+    W, S, B, alpha, mu = (x.double() for x in (W, S, *start(W)))
+    fitted, moved = fit(W, S, B, torch.ones_like(W), alpha, mu, 1)
+    one = torch.ones(COLUMNS, 1, dtype=torch.float64)
+    offset = (W - alpha * B) @ S @ one / (one.T @ S @ one)
+    scale = (B @ S @ (W - offset).T).diagonal() / (B @ S @ B.T).diagonal()
+    torch.testing.assert_close(moved, offset)
+    torch.testing.assert_close(fitted, scale[:, None])
+
+
+@pytest.mark.parametrize("keep", [2, 5, 8])
+def test_for_uncorrelated_inputs_the_two_values_are_means_of_the_kept_weights(keep: int):
+    (W, _), P = problem(), mask(keep)
+    B, alpha, mu = start(W)
+    alpha, mu = fit(W, torch.eye(COLUMNS), B, P, alpha, mu, 200)
+    for row in range(ROWS):
+        for sign in (-1, 1):
+            kept = W[row][P[row] & (B[row] == sign)]
+            assert float(mu[row] + sign * alpha[row]) == pytest.approx(float(kept.mean()), abs=1e-4)
+
+
 def test_degenerate_inputs_do_not_change_scale_and_offset():
     W, S = problem()
     B, alpha, mu = start(W)
@@ -165,6 +187,19 @@ def test_scale_and_offset_are_fitted_after_the_mask():
     found = PBS2P(alternations=200).binarise(W, S, 4)
     P, (B, _, _) = found != 0, start(W)
     torch.testing.assert_close(found.double(), solved(W, S, B, P), rtol=1e-3, atol=1e-4)
+
+
+def test_fits_lower_the_error_and_zeros_beat_binarising_alone():
+    W, S = problem()
+    fitted, unfitted = (
+        {
+            keep: error(W, PBS2P(score="obs", alternations=times).binarise(W, S, keep), S)
+            for keep in (4, 6, 8)
+        }
+        for times in (2, 0)
+    )
+    assert all((fitted[keep] < unfitted[keep]).all() for keep in fitted)
+    assert fitted[4].sum() < fitted[6].sum() < fitted[8].sum()
 
 
 def test_signs_can_be_updated():

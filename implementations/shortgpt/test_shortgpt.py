@@ -16,6 +16,8 @@ from implementations.harness import (
     cosine_distance,
     keep_channels,
     load_model,
+    masked,
+    perplexity,
     walk,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
@@ -48,6 +50,16 @@ def silenced(model: LanguageModel, index: int) -> None:
     for linear in (block.attention.o, block.feed_forward.down):
         for parameter in linear.parameters():
             parameter.data.zero_()
+
+
+def written_by(model: LanguageModel, samples: int = 32, length: int = 12) -> Tokens:
+    """Return text drawn from the model, so that damage raises its perplexity."""
+    torch.manual_seed(0)
+    ids = torch.arange(samples)[:, None]
+    while ids.shape[1] < length:
+        following = logits(model, Tokens.from_ids(ids))[:, -1].softmax(dim=1)
+        ids = torch.cat([ids, torch.multinomial(following, 1)], dim=1)
+    return Tokens.from_ids(ids, batch_size=samples)
 
 
 # The influence
@@ -112,6 +124,17 @@ def test_blocks_of_different_size_are_counted_in_weights():
     outcome = ShortGPT(sparsity=share).apply(model, tokens)
     assert outcome.details["removed"] == [0]
     assert before - count_weights(model).all == small
+
+
+def test_removal_harms_less_than_at_random_or_from_the_front():
+    model = tiny_model(blocks=6)
+    tokens = written_by(model)
+    harms = {}
+    for pair in itertools.combinations(range(6), 2):
+        with masked(model, torch.isin(torch.arange(6), torch.tensor(pair)), "blocks"):
+            harms[pair] = perplexity(model, tokens).value
+    removed = ShortGPT(sparsity=1 / 3).apply(model, tokens).details["removed"]
+    assert harms[tuple(removed)] < sum(harms.values()) / len(harms) < harms[0, 1]
 
 
 @pytest.mark.model

@@ -144,8 +144,14 @@ def check_resumed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
 
 @pytest.fixture(scope="session")
 def first_blocks() -> FirstBlocks:
-    """Return four real blocks, dense and pruned by any method, for tests marked `model`."""
-    return FirstBlocks()
+    """Return two real blocks, dense and pruned by any method, for tests marked `model`."""
+    return FirstBlocks(2)
+
+
+@pytest.fixture(scope="session")
+def four_blocks() -> FirstBlocks:
+    """Return four real blocks for tests of differences between blocks."""
+    return FirstBlocks(4)
 
 
 @pytest.fixture(scope="module")
@@ -158,27 +164,27 @@ def without_gradients() -> Iterator[None]:
 
 
 class FirstBlocks:
-    """The first four blocks of the embedded model, with the beginning of the texts of `quick`.
+    """The first blocks of the embedded model, with the beginning of the texts of `quick`.
 
     The vocabulary has only the tokens of these texts. The whole one would take most of the time of
     tests that train.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
         from implementations.harness import Stream, load_model, remove_blocks
         from implementations.harness.data.samples import Sampler
         from implementations.harness.results.protocol import STREAMS, get_protocol
 
         self.dense = load_model("smollm2-135m")
-        remove_blocks(self.dense, range(4, len(self.dense.blocks)))
+        remove_blocks(self.dense, range(number, len(self.dense.blocks)))
         samples = Sampler(get_protocol("quick"), self.dense).samples(0, STREAMS)
         held_out = samples.evaluations["ppl/wikipedia/512"].ids[:4]
         first = samples.calibration
         windows = {name: getattr(first, name).windows.pick(range(16)) for name in STREAMS}
-        number = self.keep_tokens([first.ids, held_out, *(w.ids for w in windows.values())])
-        self.held_out = number[held_out]
-        streams = {name: Stream(replace(w, ids=number[w.ids])) for name, w in windows.items()}
-        self.calibration = replace(first, ids=number[first.ids], **streams)
+        new_id = self.keep_tokens([first.ids, held_out, *(w.ids for w in windows.values())])
+        self.held_out = new_id[held_out]
+        streams = {name: Stream(replace(w, ids=new_id[w.ids])) for name, w in windows.items()}
+        self.calibration = replace(first, ids=new_id[first.ids], **streams)
 
     def keep_tokens(self, texts: list[Any]) -> Any:
         """Remove all other tokens from the vocabulary; return the new ids of the old ones."""

@@ -190,14 +190,14 @@ def test_layer_without_a_power_law_is_refused(weight, cut):
 
 
 @pytest.mark.model
-def test_on_real_blocks_exponents_are_those_of_the_official_code(first_blocks):
+def test_on_real_blocks_exponents_are_those_of_the_official_code(four_blocks):
     for cut, expected in (
         ("peak", [2.5192, 3.8631, 4.1865, 4.5346]),
         ("middle", [2.1846, 2.5000, 2.4731, 2.4669]),
     ):
-        exponents = AlphaPruning(cut=cut).block_exponents(first_blocks.dense)
+        exponents = AlphaPruning(cut=cut).block_exponents(four_blocks.dense)
         assert exponents.tolist() == pytest.approx(expected, rel=1e-3)
-    model = first_blocks.pruned("alphapruning", sparsity=0.7)
+    model = four_blocks.pruned("alphapruning", sparsity=0.7)
     weights = [list(block.linears().values()) for block in model.blocks]
     lost = [sum(int((x.weight == 0).sum()) for x in each) for each in weights]
     assert lost == sorted(lost)

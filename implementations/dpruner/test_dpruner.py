@@ -200,10 +200,10 @@ def test_killed_run_resumes(check_resumed_run):
 
 
 @pytest.mark.model
-def test_on_real_blocks_it_changes_the_domain_less_than_magnitude(first_blocks):
-    model = copy.deepcopy(first_blocks.dense)
-    DPruner(sparsity=0.35, steps=6, batch=1).apply(model, first_blocks.short)
-    magnitude = first_blocks.pruned("magnitude", sparsity=0.35)
-    held_out = first_blocks.calibration.domain.windows.ids[-4:, :128]
-    ours, theirs = (first_blocks.divergence(one, held_out) for one in (model, magnitude))
+def test_on_real_blocks_it_changes_the_domain_less_than_magnitude(four_blocks):
+    model = copy.deepcopy(four_blocks.dense)
+    DPruner(sparsity=0.35, steps=6, batch=1).apply(model, four_blocks.short)
+    magnitude = four_blocks.pruned("magnitude", sparsity=0.35)
+    held_out = four_blocks.calibration.domain.windows.ids[-4:, :128]
+    ours, theirs = (four_blocks.divergence(one, held_out) for one in (model, magnitude))
     assert ours < 0.75 * theirs

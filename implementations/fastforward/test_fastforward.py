@@ -85,6 +85,20 @@ def test_symmetric_variant_returns_excess_proportionally():
     assert torch.equal(project(*grown), project(*grown, symmetric=True))
 
 
+@pytest.mark.parametrize("part", [0, 1, 6, 7])
+def test_higher_score_never_lowers_the_share_of_its_part(part: int):
+    counts, costs = COUNTS[:8], COSTS[:8]
+    scores = 0.6 * torch.rand(8, generator=torch.Generator().manual_seed(0))
+    kept = []
+    for score in torch.linspace(0.1, 1, 13):
+        scores[part] = score
+        proposed = (scores.clamp(min=0.1) * counts * costs).sum()
+        assert proposed < 0.8 * (counts * costs).sum()  # the projector only adds
+        kept.append(int(project(scores, counts, costs, 0.2)[part]))
+    assert kept == sorted(kept)
+    assert kept[0] < kept[-1]
+
+
 def test_parts_without_units_or_at_their_minimum():
     counts, costs = torch.tensor([0, 20, 4, 20]), torch.tensor([0, 5, 50, 5])
     units = project(torch.ones(4), counts, costs, 0.3)
@@ -182,6 +196,20 @@ def test_updates_of_values_are_clipped():
         policy.learn(states, policy(states).sample(), torch.full((15,), 5.0))
         found.append(float(policy.expected(states[:1])))
     assert found[0] < 1 < 3 < found[1]  # Adam goes on for a while where the gradient is 0
+
+
+def test_policy_moves_towards_the_best_shares():
+    torch.manual_seed(0)
+    counts, costs, states = torch.full((8,), 100), torch.tensor([1, 2] * 4), torch.full((40,), 0.3)
+    best = project(torch.linspace(0.1, 1, 8), counts, costs, 0.3) / 100
+    policy, distances = learner(epochs=4, rate=1e-2), []
+    for _ in range(36):
+        actions = policy(states).sample()
+        shares = torch.stack([project(action, counts, costs, 0.3) / 100 for action in actions])
+        distance = (shares - best).norm(dim=1)  # [episodes]
+        distances.append(float(distance.mean()))
+        policy.learn(states, actions, (-distance.square()).exp())
+    assert distances[-1] < distances[0] / 2
 
 
 # The score of the units
@@ -433,7 +461,7 @@ def test_fit_is_ridge_regression_on_inputs_of_the_pruned_model(family: str):
 
 
 @pytest.mark.model
-def test_on_real_blocks_the_fit_helps_on_unseen_text(first_blocks):
+def test_on_real_blocks_the_fit_helps_on_unseen_text(four_blocks):
     settings = {"sparsity": 0.2, "random": 1, "samples": 1}
-    plain = first_blocks.error("fastforward", **settings, restore=False)
-    assert 0 < first_blocks.error("fastforward", **settings) < 0.9 * plain
+    plain = four_blocks.error("fastforward", **settings, restore=False)
+    assert 0 < four_blocks.error("fastforward", **settings) < 0.9 * plain

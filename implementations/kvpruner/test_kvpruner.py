@@ -336,9 +336,9 @@ def test_uniform_ratios_need_no_trials():
 
 
 @pytest.mark.model
-def test_on_real_blocks_gradients_and_trials_help(first_blocks):
+def test_on_real_blocks_gradients_and_trials_help(four_blocks):
     def error(**settings: object) -> float:
-        return first_blocks.error("kvpruner", sparsity=0.05, probes=1, **settings)
+        return four_blocks.error("kvpruner", sparsity=0.05, probes=1, **settings)
 
     by_size = error(score="l2", allocation="uniform")
     assert 0 < error(score="taylor", allocation="uniform") < by_size / 3

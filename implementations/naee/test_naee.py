@@ -259,7 +259,7 @@ def test_on_a_real_model_split_into_experts_it_beats_random_sets(first_blocks):
     chance = []
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
-        off = torch.zeros(4, 8, dtype=torch.bool)
+        off = torch.zeros(len(dense), 8, dtype=torch.bool)
         for row, layer, error in zip(off, dense, details["errors"], strict=True):
             row[torch.randperm(8, generator=generator)[:2]] = True
             assert error <= layer.error(tuple(row.nonzero().flatten().tolist()))

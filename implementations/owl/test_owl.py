@@ -115,8 +115,8 @@ def test_outliers_are_those_of_the_dense_model():
 
 
 @pytest.mark.model
-def test_on_real_blocks_shares_differ_and_are_met(first_blocks):
-    model = first_blocks.pruned("owl", sparsity=0.7)
+def test_on_real_blocks_shares_differ_and_are_met(four_blocks):
+    model = four_blocks.pruned("owl", sparsity=0.7)
     lost = [
         sum(int((linear.weight == 0).sum()) for linear in block.linears().values())
         / sum(linear.weight.numel() for linear in block.linears().values())

@@ -108,12 +108,12 @@ def test_refuses_too_little_text_and_blocks_of_unequal_size():
 
 
 @pytest.mark.model
-def test_on_the_real_model_it_removes_the_block_missed_least(first_blocks):
-    text = first_blocks.short.pick([0, 1])
-    losses = [loss_without(first_blocks.dense, [j], text) for j in range(4)]
+def test_on_the_real_model_it_removes_the_block_missed_least(four_blocks):
+    text = four_blocks.short.pick([0, 1])
+    losses = [loss_without(four_blocks.dense, [j], text) for j in range(4)]
     for early, late in ((0, 0), (1, 1)):
-        model, tried = copy.deepcopy(first_blocks.dense), range(early, 4 - late)
+        model, tried = copy.deepcopy(four_blocks.dense), range(early, 4 - late)
         method = SLEB(sparsity=0.25, samples=2, early=early, late=late)
-        details = method.apply(model, first_blocks.short).details
+        details = method.apply(model, four_blocks.short).details
         assert details["removed"] == [min(tried, key=losses.__getitem__)]
         assert details["losses"][1] == pytest.approx(min(losses[j] for j in tried), rel=1e-6)

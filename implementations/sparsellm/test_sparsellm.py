@@ -232,7 +232,7 @@ def test_steps_that_would_overshoot_are_not_taken():
 @pytest.mark.model
 def test_on_the_real_model_rounds_lower_the_error_on_other_text_too(first_blocks):
     model, config = copy.deepcopy(first_blocks.dense), SparseLLM(sparsity=0.7, rounds=2)
-    remove_blocks(model, range(1, 4))
+    remove_blocks(model, range(1, 2))
     other = Tokens.from_ids(first_blocks.held_out)
     for block, unseen in zip(
         walk(model, first_blocks.calibration), walk(model, other), strict=True

@@ -232,8 +232,8 @@ def test_first_stage_is_independent_of_the_second():
 
 
 @pytest.mark.model
-def test_on_real_blocks_the_first_attention_matters_most(first_blocks):
-    model = first_blocks.pruned("twossp", sparsity=0.2, attentions=1)
+def test_on_real_blocks_the_first_attention_matters_most(four_blocks):
+    model = four_blocks.pruned("twossp", sparsity=0.2, attentions=1)
     assert [block.attention.heads == 0 for block in model.blocks].count(True) == 1
     assert model.blocks[0].attention.heads == 9
 

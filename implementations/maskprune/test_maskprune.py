@@ -263,6 +263,36 @@ def test_zero_sparsity_penalises_no_mask():
     assert outcome.details["multiplier_of_the_budget"] == pytest.approx(1e-3)
 
 
+def test_removes_the_units_with_the_smallest_curvature(monkeypatch):
+    """Train on the loss `sum of c (m - 1)^2 / 2` over the masks, with known `c`."""
+    model = tiny_model(blocks=3, num_key_value_heads=4)
+    before, one = copy.deepcopy(model), problem(model)
+    curvatures = torch.rand(len(one.masks), generator=torch.Generator().manual_seed(0)) + 0.1
+    masks: list[torch.Tensor] = []
+
+    def made(*arguments) -> MinMax:
+        trained = MinMax(*arguments)
+        masks.append(trained.masks)
+        return trained
+
+    def loss(*_) -> torch.Tensor:
+        return (curvatures * (masks[0] - 1).square()).sum() / 2
+
+    monkeypatch.setattr(maskprune, "MinMax", made)
+    monkeypatch.setattr(maskprune, "logits_of", lambda *_: None)
+    monkeypatch.setattr(maskprune, "distillation_loss", loss)
+    method = small(sparsity=0.2, steps=40, batch=1, sorting=0.1, factors=False)
+    method.apply(model, calibration_for(MaskPrune))
+    ((_, groups, channels),) = widths(model)
+    assert (groups, channels) == (3, 41)
+    order = [kind.argsort(dim=1, descending=True) for kind in one.by_kind(curvatures)]
+    for index, (now, was) in enumerate(zip(model.blocks, before.blocks, strict=True)):
+        kept = [o[index, :n].sort().values for o, n in zip(order, (groups, channels), strict=True)]
+        heads = was.attention.v.weight.view(4, -1, 32)  # [groups, head size, hidden]
+        assert torch.equal(now.attention.v.weight, heads[kept[0]].flatten(end_dim=1))
+        assert torch.equal(now.feed_forward.up.weight, was.feed_forward.up.weight[kept[1]])
+
+
 def untrained(groups, *_, **__) -> list[float]:
     """Replace the training loop by one that keeps uninformative masks."""
     groups[0]["params"][0].uniform_(0.999, 1.001)

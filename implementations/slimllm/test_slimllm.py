@@ -123,6 +123,20 @@ def test_the_search_is_that_of_algorithm_1(count: int):
     assert improved > 0 or count == 1  # the swaps are not idle
 
 
+@pytest.mark.parametrize("unit", range(UNITS))
+def test_unit_with_zero_output_weights_is_removed_first_without_change(unit: int):
+    x, W = layer()
+    keep = torch.arange(UNITS * WIDTH) // WIDTH != unit
+    W *= keep
+    shared = shared_variance(W, covariance(x).matrix, UNITS)
+    kept = greedy_swaps(shared, 1)
+    assert sorted(kept) == [other for other in range(UNITS) if other != unit]
+    assert similarity(shared, kept) == pytest.approx(OUT)
+    scale, offset = regression(W, covariance(x), keep)
+    torch.testing.assert_close(scale, torch.ones_like(scale))
+    torch.testing.assert_close(offset, torch.zeros_like(offset))
+
+
 # Channels
 
 
@@ -195,6 +209,18 @@ def test_output_without_remaining_weights_becomes_its_mean():
     assert float(scale[3]) == 1
     assert float(offset[3]) == pytest.approx(float((x @ W.T).mean(dim=0)[3]))
     assert scale.isfinite().all()
+
+
+def test_removed_constant_input_becomes_the_bias():
+    x, W = layer()
+    x[:, 4] = 2.5
+    keep = torch.arange(UNITS * WIDTH) != 4
+    linear = nn.Linear(UNITS * WIDTH, OUT, bias=False, dtype=double)
+    linear.weight.copy_(W)
+    SlimLLM().correct(linear, covariance(x), keep)
+    torch.testing.assert_close(linear.weight, W)
+    torch.testing.assert_close(linear.bias, 2.5 * W[:, 4])
+    torch.testing.assert_close(linear(x * keep), x @ W.T)
 
 
 # Ratios

@@ -17,6 +17,8 @@ from implementations.harness import (
     eliminate,
     keep_channels,
     keep_kv_groups,
+    smallest,
+    walk,
 )
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
@@ -283,6 +285,43 @@ def test_search_does_not_change_the_number_of_units(family: str):
         assert int((removed & kept).sum()) == int((~removed & ~kept).sum()) == count
     assert bool((pool | units[1]).all())  # what went instead was among the least important
     assert not bool((pool | units[2]).all())
+
+
+def test_searched_channels_cost_less_on_average_than_those_of_stage_one():
+    ratios = []
+    for seed in (0, 1):
+        dense, tokens = tiny_model(blocks=3, seed=seed), random_tokens(samples=12, seed=seed)
+        model, method = copy.deepcopy(dense), SoBP(sparsity=0.3, reconstruct=False)
+        chosen = [removed for removed, _ in method.choices(dense, tokens)[1::2]]
+        method.apply(model, tokens)
+        for index in range(3):
+            twin = spliced(model, dense, index, "channels")
+            down = twin.blocks[index].feed_forward.down
+            X, W = inputs(twin, down, tokens), down.weight.double()
+            H = X.T @ X
+            searched = ~kept_units(model, dense, index, "channels")
+            first, final = (
+                cost(W, corrected(W, H, removed.nonzero().flatten()), damped(H))
+                for removed in (chosen[index], searched)
+            )
+            ratios.append(final / first)
+    assert sum(ratios) / len(ratios) < 0.95
+
+
+def test_one_of_two_identical_channels_is_removed_without_error():
+    model, tokens = tiny_model(), random_tokens(samples=12)
+    feed_forward = model.blocks[0].feed_forward
+    for linear in feed_forward.inner:
+        linear.weight[7] = linear.weight[3]
+    feed_forward.down.weight[:, [3, 7]] *= 5
+    before, method = logits(model, tokens), SoBP(reconstruct=False, damping=1e-6)
+    lowest = smallest(method.scores(model, tokens)[1], 1)
+    assert not lowest[[3, 7]].any()  # the gradients see two important channels
+    for block in walk(model, tokens):
+        if block.index == 0:
+            removed = method.cut(block, "channels", lowest, torch.ones(48, dtype=torch.bool))
+    assert removed.nonzero().flatten().tolist() in ([3], [7])
+    torch.testing.assert_close(logits(model, tokens), before, rtol=1e-4, atol=1e-4)
 
 
 @every_family

@@ -10,6 +10,7 @@ from implementations.admmpruning import ADMMPruning
 from implementations.harness import BadInput
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from tests.observation import check_walk
+from tests.one_layer import layer_error, least_squares
 
 
 def problem(rows: int = 12, width: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -31,41 +32,27 @@ def damped(gram: Tensor, damping: float = 0.1) -> Tensor:
     return gram.double() + damping * gram.double().diagonal().diag()  # D (0.1 I) D
 
 
-def exact(W: Tensor, gram: Tensor, removed: Tensor) -> Tensor:
-    """Solve every row under its mask, fp64: the gradient of the kept weights is zero."""
-    H, result = damped(gram), torch.zeros_like(W, dtype=torch.float64)
-    for row, kept in enumerate(~removed):
-        target = H[kept] @ W[row].double()
-        result[row, kept] = torch.linalg.solve(H[kept][:, kept], target)
-    return result
-
-
-def objective(W: Tensor, result: Tensor, gram: Tensor) -> float:
-    D = W.double() - result.double()
-    return float((D @ damped(gram) * D).sum())
-
-
 @pytest.mark.parametrize("setting", [{"sparsity": 0.7}, {"pattern": "2:4"}], ids=str)
 def test_a_fixed_mask_converges_to_the_exact_solution(setting):
     W, gram = problem()
-    masked = pruned(W, gram, iterations=0, choosing=0, **setting)
-    best = exact(W, gram, masked == 0)
+    H, masked = damped(gram), pruned(W, gram, iterations=0, choosing=0, **setting)
+    best = least_squares(W, H, masked == 0)
     for iterations, accuracy in ((20, 1e-4), (200, 1e-6)):
         result = pruned(W, gram, iterations=iterations, choosing=0, **setting)
         assert torch.equal(result == 0, masked == 0)
-        assert objective(W, result, gram) == pytest.approx(objective(W, best, gram), rel=accuracy)
+        assert layer_error(W, result, H) == pytest.approx(layer_error(W, best, H), rel=accuracy)
     torch.testing.assert_close(result.double(), best, rtol=1e-3, atol=1e-4)
-    assert objective(W, best, gram) < 0.9 * objective(W, masked, gram)  # there is much to update
+    assert layer_error(W, best, H) < 0.9 * layer_error(W, masked, H)  # there is much to update
 
 
 @pytest.mark.parametrize("setting", [{"sparsity": 0.7}, {"pattern": "2:4"}], ids=str)
 @pytest.mark.parametrize("gradual", [True, False])
 def test_choosing_again_beats_the_best_weights_under_the_first_mask(setting, gradual):
     W, gram = problem(rows=32)
-    masked = pruned(W, gram, iterations=0, choosing=0, **setting)
+    H, masked = damped(gram), pruned(W, gram, iterations=0, choosing=0, **setting)
     result = pruned(W, gram, gradual=gradual, **setting)
-    best = exact(W, gram, masked == 0)
-    assert objective(W, result, gram) < 0.95 * objective(W, best, gram)
+    best = least_squares(W, H, masked == 0)
+    assert layer_error(W, result, H) < 0.95 * layer_error(W, best, H)
 
 
 # Results of the official code (commit 8039208) after five iterations, of which four choose masks.

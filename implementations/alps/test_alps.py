@@ -12,6 +12,7 @@ from implementations.alps import ALPS
 from implementations.alps.alps import growth
 from implementations.harness import inverse_factor, smallest, sparse_solve
 from tests.observation import check_walk
+from tests.one_layer import damped, layer_error, least_squares
 
 
 def problem(
@@ -31,24 +32,6 @@ def problem(
 def pruned(W: Tensor, gram: Tensor, **settings) -> Tensor:
     method = ALPS(**settings)
     return method.solve(W, *method.scale(gram))
-
-
-def damped(gram: Tensor, damping: float = 0.01) -> Tensor:
-    """Return X^T X + lambda_2 I, fp64."""
-    return gram.double() + damping * gram.double().diagonal().mean() * torch.eye(len(gram))
-
-
-def exact(W: Tensor, H: Tensor, removed: Tensor) -> Tensor:
-    """Solve every row under its mask, fp64: `H_SS w = (H w^)_S`."""
-    result = torch.zeros_like(W, dtype=torch.float64)
-    for row, kept in enumerate(~removed):
-        result[row, kept] = torch.linalg.solve(H[kept][:, kept], H[kept] @ W[row].double())
-    return result
-
-
-def objective(W: Tensor, result: Tensor, H: Tensor) -> float:
-    D = W.double() - result.double()
-    return float((D @ H * D).sum())
 
 
 def algorithm_1(W: Tensor, gram: Tensor, config: ALPS) -> tuple[Tensor, int]:
@@ -85,7 +68,7 @@ def test_selects_by_algorithm_1_and_refits_exactly(settings, iterations):
     result = config.solve(W, *config.scale(gram))
     assert torch.equal(result == 0, removed)
     assert done == 7 or 12 < done < 100  # otherwise the stop would not be tested
-    best = exact(W, damped(gram), removed)
+    best = least_squares(W, damped(gram), removed)
     torch.testing.assert_close(result.double(), best, rtol=1e-3, atol=1e-4)
 
 
@@ -93,7 +76,7 @@ def test_ten_steps_fit_rows_of_few_weights_exactly():
     W, gram = problem()
     W *= torch.logspace(-3, 3, len(W))[:, None]  # rows of very different size
     result = pruned(W, gram, pattern="2:4")  # eight weights of a row remain
-    best = exact(W, damped(gram), result == 0)
+    best = least_squares(W, damped(gram), result == 0)
     errors = (result - best).norm(dim=1) / best.norm(dim=1)
     assert errors.max() < 1e-4
 
@@ -103,7 +86,7 @@ def test_every_step_of_the_refit_lowers_the_error():
     H = damped(gram)
     results = [pruned(W, gram, refit=steps) for steps in range(6)]
     assert all(torch.equal(result == 0, results[0] == 0) for result in results)
-    errors = [objective(W, result, H) for result in results]
+    errors = [layer_error(W, result, H) for result in results]
     assert all(after < before for before, after in itertools.pairwise(errors))
 
 
@@ -115,16 +98,16 @@ def test_selects_better_than_wanda_and_sparsegpt_and_never_below_the_optimum():
     for seed in range(100):
         W, gram = problem(rows=1, width=8, seed=seed, spread=0)
         H = damped(gram)
-        masks = exact(W.expand(70, 8), H, every)
+        masks = least_squares(W.expand(70, 8), H, every)
         D = W - masks
         optimum = float((D @ H * D).sum(dim=1).min())
         factor, silent = inverse_factor(gram, 0.01), torch.zeros(8, dtype=torch.bool)
         results = [
             pruned(W, gram, sparsity=0.5),
             sparse_solve(W, factor, silent, choose, 8),
-            exact(W, H, choose(W.abs() * gram.diagonal().sqrt())),
+            least_squares(W, H, choose(W.abs() * gram.diagonal().sqrt())),
         ]
-        errors = torch.tensor([objective(W, result, H) for result in results])
+        errors = torch.tensor([layer_error(W, result, H) for result in results])
         assert errors.min() > optimum * (1 - 1e-4)
         totals += errors / optimum
     assert totals[0] < 0.8 * totals[1:].min()

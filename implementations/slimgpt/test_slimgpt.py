@@ -23,6 +23,7 @@ from implementations.slimgpt import SlimGPT
 from implementations.slimgpt.benchmark_slimgpt import plain
 from implementations.slimgpt.slimgpt import errors, group_sizes, ratios, remove
 from tests.observation import inputs
+from tests.one_layer import damped, layer_error
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -45,22 +46,12 @@ def problem(seed: int = 0, width: int = 48, out: int = 12, tokens: int = 200):
     return torch.randn(out, width, generator=generator, dtype=torch.float64), X.T @ X
 
 
-def damped(H: Tensor, damping: float) -> Tensor:
-    return H + damping * H.diagonal().mean() * torch.eye(len(H))
-
-
 def solved(W: Tensor, H: Tensor, width: int, counts: list[int], damping: float = 0.01, **settings):
     """Return the corrected weight and its kept columns, as the method computes them."""
     W = W.clone()
     silent = H.diagonal() == 0
     kept = remove(W, damped_inverse(H, damping), silent, width, counts, **settings)
     return W, kept.repeat_interleave(width)
-
-
-def layer_error(before: Tensor, after: Tensor, H: Tensor) -> float:
-    """`||W X - W^ X||^2` as `trace(D H D^T)`."""
-    D = before - after
-    return float(((D @ H) * D).sum())
 
 
 def scores(W: Tensor, H: Tensor, width: int) -> Tensor:
@@ -192,9 +183,9 @@ def test_without_correction_the_kept_weights_keep_their_values():
     V, keep = solved(W, H, 1, [4, 2, 2], compensate=False)
     assert torch.equal(V[:, keep], W[:, keep])
     # The inverse is still that of the columns left: the second choice is by the first one's.
-    first = scores(W, damped(H, 0.01), 1).argsort()[:4]
+    first = scores(W, damped(H), 1).argsort()[:4]
     rest = torch.tensor([i for i in range(48) if i not in first])
-    second = rest[scores(W[:, rest], damped(H, 0.01)[rest][:, rest], 1).argsort()[:2]]
+    second = rest[scores(W[:, rest], damped(H)[rest][:, rest], 1).argsort()[:2]]
     assert not keep[first].any()
     assert not keep[second].any()
 
@@ -223,8 +214,7 @@ def test_single_removals_lose_less_than_one_large_group():
     for seed in range(10):
         W, H = problem(seed, width=32)
         single, together = (
-            layer_error(W, solved(W, H, 1, counts)[0], damped(H, 0.01))
-            for counts in ([1] * 16, [16])
+            layer_error(W, solved(W, H, 1, counts)[0], damped(H)) for counts in ([1] * 16, [16])
         )
         relative.append(single / together)
     assert sum(relative) / 10 < 0.8
@@ -258,7 +248,7 @@ def group_scores(model: LanguageModel, block: Block, tokens: Tokens) -> Tensor:
     """Return the estimated errors of the KV groups of a block."""
     attention = block.attention
     X = inputs(model, attention.o, tokens)
-    H, width = damped(X.T @ X, 0.01), attention.group * attention.head_size
+    H, width = damped(X.T @ X), attention.group * attention.head_size
     return scores(attention.o.weight.double(), H, width)
 
 

@@ -28,6 +28,7 @@ from implementations.sobp.benchmark_sobp import plain
 from implementations.sobp.least_squares import cheapest_in_turn, refit_to
 from implementations.sobp.sobp import candidates, columns, knapsack
 from tests.observation import inputs
+from tests.one_layer import damped, layer_error
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -42,15 +43,6 @@ def problem(seed: int = 0, width: int = 48, out: int = 12, tokens: int = 200):
     mix = torch.randn(width, width, generator=generator, dtype=double)
     X = torch.randn(tokens, width, generator=generator, dtype=double) @ mix
     return torch.randn(out, width, generator=generator, dtype=double), X.T @ X
-
-
-def damped(H: Tensor, damping: float = 0.01) -> Tensor:
-    return H + damping * H.diagonal().mean() * torch.eye(len(H))
-
-
-def cost(W: Tensor, V: Tensor, H: Tensor) -> float:
-    """`||W X - V X||^2` as `trace(D H D^T)`."""
-    return float((((W - V) @ H) * (W - V)).sum())
 
 
 def corrected(W: Tensor, H: Tensor, removed: Tensor, damping: float = 0.01) -> Tensor:
@@ -179,7 +171,7 @@ def test_search_equals_a_plain_search(width: int, count: int, pool: int):
         own = torch.linalg.inv(torch.linalg.inv(damped(H))[removed][:, removed])
         joint = torch.trace(W[:, removed] @ own @ W[:, removed].T)
         torch.testing.assert_close(paid.sum(), joint)
-        assert cost(W, V, damped(H)) == pytest.approx(float(joint))
+        assert layer_error(W, V, damped(H)) == pytest.approx(float(joint))
         keep = torch.ones(48, dtype=torch.bool)
         keep[removed] = False
         torch.testing.assert_close(V[:, keep], refit(W, H, keep, 0.01), rtol=1e-7, atol=1e-9)
@@ -301,7 +293,7 @@ def test_searched_channels_cost_less_on_average_than_those_of_stage_one():
             H = X.T @ X
             searched = ~kept_units(model, dense, index, "channels")
             first, final = (
-                cost(W, corrected(W, H, removed.nonzero().flatten()), damped(H))
+                layer_error(W, corrected(W, H, removed.nonzero().flatten()), damped(H))
                 for removed in (chosen[index], searched)
             )
             ratios.append(final / first)

@@ -10,6 +10,7 @@ from implementations.harness import AtlasWarning, BadInput, Tokens, inverse_fact
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.sparsegpt import SparseGPT
 from tests.observation import check_walk
+from tests.one_layer import damped, layer_error, least_squares
 
 SETTINGS = [
     {"sparsity": 0.5, "block_size": 128},
@@ -39,24 +40,6 @@ def pruned(W: Tensor, H: Tensor, *, mask: Tensor | None = None, **settings) -> T
         return config.solve(W, factor, silent)
     parts = iter(mask.split(config.block_size, dim=1))
     return sparse_solve(W, factor, silent, lambda _: next(parts), config.block_size)
-
-
-def damped(H: Tensor, damping: float = 0.01) -> Tensor:
-    return H.double() + damping * H.double().diagonal().mean() * torch.eye(len(H))
-
-
-def layer_error(before: Tensor, after: Tensor, H: Tensor) -> float:
-    """`||W X - W^ X||^2` as `trace(D H D^T)`, in fp64."""
-    D = (before - after).double()
-    return float(((D @ H.double()) * D).sum())
-
-
-def least_squares(W: Tensor, H: Tensor, kept: Tensor) -> Tensor:
-    """Return the best weights on a mask (Eq. 2), solved row by row, fp64."""
-    H, best = H.double(), torch.zeros_like(W, dtype=torch.float64)
-    for row, own in enumerate(kept):
-        best[row, own] = torch.linalg.solve(H[own][:, own], H[own] @ W[row].double())
-    return best
 
 
 def reference(W: Tensor, H: Tensor, config: SparseGPT, mask: Tensor | None = None):
@@ -144,7 +127,7 @@ def test_error_lies_between_exact_least_squares_and_no_compensation(settings):
     for seed in range(5):
         W, H = problem(seed=seed)
         result = pruned(W, H, **settings)
-        best = least_squares(W, damped(H), result != 0)
+        best = least_squares(W, damped(H), result == 0)
         plain = W.masked_fill(result == 0, 0)
         exact, ours, without = (layer_error(W, V, damped(H)) for V in (best, result, plain))
         assert exact < ours < without

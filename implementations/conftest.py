@@ -167,7 +167,7 @@ class FirstBlocks:
     """The first blocks of the embedded model, with the beginning of the texts of `quick`.
 
     The vocabulary has only the tokens of these texts. The whole one would take most of the time of
-    tests that train.
+    tests that train. `original` is the calibration set with the token ids of the whole model.
     """
 
     def __init__(self, number: int) -> None:
@@ -179,7 +179,7 @@ class FirstBlocks:
         remove_blocks(self.dense, range(number, len(self.dense.blocks)))
         samples = Sampler(get_protocol("quick"), self.dense).samples(0, STREAMS)
         held_out = samples.evaluations["ppl/wikipedia/512"].ids[:4]
-        first = samples.calibration
+        self.original = first = samples.calibration
         windows = {name: getattr(first, name).windows.pick(range(16)) for name in STREAMS}
         new_id = self.keep_tokens([first.ids, held_out, *(w.ids for w in windows.values())])
         self.held_out = new_id[held_out]

@@ -156,6 +156,23 @@ TRAINED = "2:4 steps=50 rate=1e-05 batch=1 warmup=0.3 alpha=0.67"
 RISING = {  # from the lowest perplexity to the highest
     "OWL helps Wanda at 70 %": [("owl", "70 %"), ("wanda", "70 %")],
     "OWL helps SparseGPT at 70 %": [("owl", "70 % base=sparsegpt"), ("sparsegpt", "70 %")],
+    "AlphaPruning beats OWL and Wanda at 70 %": [
+        ("alphapruning", "70 %"),
+        ("owl", "70 %"),
+        ("wanda", "70 %"),
+    ],
+    "AlphaPruning beats OWL and SparseGPT at 70 %": [
+        ("alphapruning", "70 % base=sparsegpt"),
+        ("owl", "70 % base=sparsegpt"),
+        ("sparsegpt", "70 %"),
+    ],
+    "SparseLLM helps SparseGPT at 70 %": [("sparsellm", "70 %"), ("sparsegpt", "70 %")],
+    "ALPS and ADMM pruning beat SparseGPT at 70 %": [
+        ("alps", "70 %"),
+        ("admmpruning", "70 %"),
+        ("sparsegpt", "70 %"),
+    ],
+    "rotations do not help Wanda at 2:4": [("wanda", "2:4"), ("denoiserotator", "2:4 steps=40")],
     "channel permutation helps RIA": [
         ("ria", "2:4 permutation=simulated"),
         ("ria", "2:4 permutation=stored"),

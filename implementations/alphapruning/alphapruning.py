@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from implementations.harness import (
+    BaseMethod,
     Capabilities,
     Count,
     LanguageModel,
@@ -21,13 +22,10 @@ from implementations.harness import (
     NumericsError,
     Ratio,
     Tokens,
-    WalkedBlock,
     WeightMethod,
     block_weights,
     capped,
-    prune_by_input_norms,
-    prune_by_magnitude,
-    prune_by_solving,
+    prune_by_base,
     track,
     walk,
 )
@@ -48,10 +46,10 @@ class AlphaPruning(WeightMethod):
 
     sparsity: Ratio = 0.7
     """Share of all decoder layers' weights to set to zero (S)."""
-    base: Literal["wanda", "sparsegpt", "magnitude"] = "wanda"
+    base: BaseMethod = "wanda"
     """Base method that prunes each decoder layer to its share; only it needs a calibration set."""
     spread: Ratio = 0.2
-    """Blocks' shares are proportional to factors from 1 - spread to 1 + spread (epsilon, tau)."""
+    """Shares are proportional to factors from 1 - spread to 1 + spread (epsilon, tau)."""
     cut: Literal["peak", "middle"] = "peak"
     """Start of the tail: the best fit near the peak of the spectrum, or the median eigenvalue."""
     block_size: Count = 128
@@ -66,7 +64,8 @@ class AlphaPruning(WeightMethod):
         shares = layer_shares(exponents, sizes, self.sparsity, self.spread)
         counts = self.counts(model, shares)
         for block in walk(model, calibration):
-            self.prune_block(block, counts[block.index])
+            lost = counts[block.index]
+            prune_by_base(self.base, block, lost, self.block_size, self.damping)
         return {"exponents": exponents.tolist(), "shares": shares.tolist()}
 
     def block_exponents(self, model: LanguageModel) -> Tensor:
@@ -88,15 +87,6 @@ class AlphaPruning(WeightMethod):
                     )
             means.append(sum(alphas) / len(alphas))  # all layers count alike
         return torch.tensor(means, dtype=torch.float64)
-
-    def prune_block(self, block: WalkedBlock, counts: dict[str, int]) -> None:
-        """Remove `counts` weights from each layer, by role, with the base method."""
-        if self.base == "sparsegpt":
-            prune_by_solving(block, counts, self.block_size, self.damping)
-        elif self.base == "wanda":
-            prune_by_input_norms(block, counts)
-        else:
-            prune_by_magnitude(block, counts)
 
 
 def spectrum(weight: Tensor) -> Tensor:

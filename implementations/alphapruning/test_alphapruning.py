@@ -190,7 +190,7 @@ def test_layer_without_a_power_law_is_refused(weight, cut):
 
 
 @pytest.mark.model
-def test_on_real_blocks_exponents_are_those_of_the_official_code(four_blocks):
+def test_on_real_blocks_exponents_are_those_of_the_corrected_official_code(four_blocks):
     for cut, expected in (
         ("peak", [2.5192, 3.8631, 4.1865, 4.5346]),
         ("middle", [2.1846, 2.5000, 2.4731, 2.4669]),

@@ -133,7 +133,7 @@ def test_a_run_has_at_least_one_block():
 @pytest.mark.model
 def test_on_the_real_model_the_run_spares_the_first_third_and_the_last_block(first_blocks):
     model = load_model("smollm2-135m")
-    tokens = Tokens.from_ids(first_blocks.calibration.ids[:4, :128])
+    tokens = Tokens.from_ids(first_blocks.original.ids[:4, :128])
     details = DeeperLayers(sparsity=0.1).apply(model, tokens).details
     assert len(details["distances"]) == 28
     assert details["distances"][-1] == max(details["distances"][1:])

@@ -2,14 +2,14 @@
 
 A block computes the same in any basis of the residual stream and of its value heads. DenoiseRotator
 trains these bases until few weights of each row or column carry most of its importance. Another
-method then prunes the rotated weights, and loses less with the others.
+method then prunes the rotated weights; those that it removes matter less.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from implementations.denoiserotator.rotation import (
 from implementations.harness import (
     ONE_BASIS,
     BadInput,
+    BaseMethod,
     Block,
     Capabilities,
     Count,
@@ -40,9 +41,7 @@ from implementations.harness import (
     WeightMethod,
     Whole,
     damped_inverse,
-    prune_by_input_norms,
-    prune_by_magnitude,
-    prune_by_solving,
+    prune_by_base,
     require_whole_layers,
     set_stream_matrix,
     total_weights,
@@ -73,7 +72,7 @@ class DenoiseRotator(WeightMethod):
     """Share of the rotated weights to zero; the added rotations, which are dense, do not count."""
     pattern: Pattern | None = None
     """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
-    base: Literal["wanda", "sparsegpt", "magnitude"] = "wanda"
+    base: BaseMethod = "wanda"
     """Base method that prunes the rotated weights, and whose scores are concentrated."""
     steps: Whole = 100
     """Number of training steps per decoder layer; 0 keeps the basis of the model."""
@@ -117,11 +116,13 @@ class DenoiseRotator(WeightMethod):
             weights = fold_gains(block)
             rotation, losses = self.train(block, weights, self.statistics(block))
             merge(block, rotation, weights)
+            del weights  # fp64; otherwise they stay in memory until the next block has its own
             Q = rotation.stream
             set_stream_matrix(block.module, "entry_rotation", Q.T @ before)
             if block.index == last:
                 set_stream_matrix(block.module, "exit_rotation", Q)  # x Q -> x Q Q^T
-            self.prune_block(block, self.pattern or counts[block.index])
+            removal = self.pattern or counts[block.index]
+            prune_by_base(self.base, block, removal, self.block_size, self.damping)
             entropies.append([losses[0], min(losses)])
             before = Q
         return {"entropies": entropies}
@@ -164,9 +165,14 @@ class DenoiseRotator(WeightMethod):
                 loss = self.loss(rotation.to(torch.float32), weights, matrices)
                 losses.append(float(loss.detach()))
                 if not math.isfinite(losses[-1]):
+                    cause = (
+                        f"use a `rate` below {self.rate:g}"
+                        if step
+                        else "weights or activations are too large"
+                    )
                     raise NumericsError(
                         f"block {block.index}: the entropy after {step} training steps is "
-                        f"{losses[-1]}; use a `rate` below {self.rate:g}"
+                        f"{losses[-1]}; {cause}"
                     )
                 if losses[-1] < min(losses[:-1], default=math.inf):
                     best = Rotation(rotation.stream.detach(), rotation.heads.detach())
@@ -194,12 +200,3 @@ class DenoiseRotator(WeightMethod):
         """Return the factor of `W'^2` in the score of each input, `[in]`, from the diagonal."""
         tiny = torch.finfo(diagonal.dtype).tiny  # of inputs that are zero
         return diagonal.clamp(min=tiny) if self.base == "wanda" else 1 / diagonal.clamp(min=tiny)
-
-    def prune_block(self, block: WalkedBlock, removal: Pattern | dict[str, int]) -> None:
-        """Prune a block with the base method to the numbers of weights by role, or a pattern."""
-        if self.base == "sparsegpt":
-            prune_by_solving(block, removal, self.block_size, self.damping)
-        elif self.base == "wanda":
-            prune_by_input_norms(block, removal)
-        else:
-            prune_by_magnitude(block, removal)

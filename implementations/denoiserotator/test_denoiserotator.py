@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from implementations.denoiserotator import DenoiseRotator
+from implementations.denoiserotator import DenoiseRotator, denoiserotator
 from implementations.denoiserotator.rotation import Rotation, entropy, fold_gains
 from implementations.harness import (
     BadInput,
     LanguageModel,
+    NumericsError,
     get_method,
     keep_channels,
     keep_kv_groups,
@@ -64,7 +65,7 @@ def rotated(monkeypatch, model: LanguageModel) -> LanguageModel:
 
     with monkeypatch.context() as patch:
         patch.setattr(DenoiseRotator, "train", train)
-        patch.setattr(DenoiseRotator, "prune_block", lambda *_: None)
+        patch.setattr(denoiserotator, "prune_by_base", lambda *_: None)
         DenoiseRotator().apply(model, random_tokens())
     return model
 
@@ -378,10 +379,25 @@ def test_prunes_blocks_that_lost_a_part(base):
     assert logits(model).isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("scale", "rate", "message"),
+    [
+        (1.0, 1e308, r"after \d training steps is nan; use a `rate` below 1e\+308"),
+        (1e25, 0.01, "after 0 training steps is nan; weights or activations are too large"),
+    ],
+)
+def test_an_entropy_that_is_not_finite_is_refused(scale, rate, message):
+    block, weights, matrices, _ = first_block()
+    weights = {role: weight * scale for role, weight in weights.items()}
+    floats = {role: matrix.float() for role, matrix in matrices.items()}
+    with pytest.raises(NumericsError, match=message):
+        DenoiseRotator(rate=rate).train(block, weights, floats)
+
+
 @pytest.mark.model
 def test_real_blocks_compute_the_same_with_a_lower_entropy(first_blocks, monkeypatch):
     model = copy.deepcopy(first_blocks.dense)
-    monkeypatch.setattr(DenoiseRotator, "prune_block", lambda *_: None)
+    monkeypatch.setattr(denoiserotator, "prune_by_base", lambda *_: None)
     outcome = DenoiseRotator(steps=5).apply(model, first_blocks.short)
     moved = first_blocks.run(model) - first_blocks.outputs
     assert moved.square().sum() < 1e-6 * first_blocks.outputs.square().sum()

@@ -323,9 +323,10 @@ def test_a_block_without_channels_is_refused():
 @pytest.mark.model
 def test_on_the_real_model_trained_gates_beat_random_ones(first_blocks, monkeypatch):
     # All blocks, because the loss of a few blocks is meaningless.
-    ahead = Tokens.from_ids(first_blocks.ahead.ids[:2, :64])
-    windows = first_blocks.short.training.windows.ids
-    text = Calibration(**vars(ahead), training=Stream(Tokens.from_ids(windows[:, :64])))
+    original = first_blocks.original
+    ahead = Tokens.from_ids(original.ids[:2, :64])
+    windows = Tokens.from_ids(original.training.windows.ids[:16, :64])
+    text = Calibration(**vars(ahead), training=Stream(windows))
 
     def left() -> float:
         model = load_model("smollm2-135m")

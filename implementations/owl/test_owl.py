@@ -29,9 +29,9 @@ def test_planted_outliers_are_counted_over_the_whole_block():
 
 def test_the_scale_of_the_scores_does_not_matter():
     scores = [torch.rand(20, 30, generator=torch.Generator().manual_seed(0)) ** 8]
-    found = outlier_percentage(scores, 5)
-    assert found > 0
-    assert outlier_percentage([16 * scores[0]], 5) == found
+    percentage = outlier_percentage(scores, 5)
+    assert percentage > 0
+    assert outlier_percentage([16 * scores[0]], 5) == percentage
 
 
 def test_outliers_are_strictly_above_the_threshold():
@@ -63,6 +63,8 @@ def test_equal_blocks_have_equal_shares():
 def test_shares_are_between_0_and_1():
     shares = layer_shares(torch.arange(4.0), 0.95, 0.2)
     assert 0 <= shares.min() < shares.max() == 1
+    shares = layer_shares(torch.arange(4.0), 0.05, 0.2)
+    assert 0 == shares.min() < shares.max() < 1
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -85,11 +87,13 @@ def test_without_spread_it_is_the_base_method(base):
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_every_layer_of_a_block_loses_the_share_of_the_block(base):
+@pytest.mark.parametrize(("sparsity", "spread"), [(0.6, 0.08), (0.95, 0.2)])
+def test_every_layer_of_a_block_loses_the_share_of_the_block(base, sparsity, spread):
     model = tiny_model(blocks=4)
-    outcome = OWL(sparsity=0.6, base=base).apply(model, random_tokens())
-    shares = outcome.details["shares"]
-    assert max(shares) - min(shares) == pytest.approx(0.16, abs=1e-4)
+    method = OWL(sparsity=sparsity, spread=spread, base=base)
+    shares = method.apply(model, random_tokens()).details["shares"]
+    if sparsity == 0.6:  # none is clipped
+        assert max(shares) - min(shares) == pytest.approx(0.16, abs=1e-4)
     for block, _, linear in model.linears():
         lost = int((linear.weight == 0).sum())
         assert abs(lost - shares[block.index] * linear.weight.numel()) <= 1

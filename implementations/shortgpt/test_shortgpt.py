@@ -140,7 +140,7 @@ def test_removal_harms_less_than_at_random_or_from_the_front():
 @pytest.mark.model
 def test_on_the_real_model_first_and_last_blocks_have_most_influence(first_blocks):
     model = load_model("smollm2-135m")
-    tokens = Tokens.from_ids(first_blocks.calibration.ids[:4, :128])
+    tokens = Tokens.from_ids(first_blocks.original.ids[:4, :128])
     dense = count_weights(model)
     outcome = ShortGPT(sparsity=0.1).apply(model, tokens)
     influence, removed = outcome.details["influence"], outcome.details["removed"]

@@ -95,6 +95,7 @@ class SparseLLM(WeightMethod):
             mlp = self.first_round(block)
             for _ in range(rounds - 1):
                 self.next_round(mlp)
+            del mlp  # otherwise its variables stay in memory while those of the next are collected
 
     def first_round(self, block: WalkedBlock) -> MLP:
         """Prune all layers of a block by SparseGPT; return its MLP with the dense activations."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -190,6 +191,43 @@ def test_best_value_before_relu_is_the_minimum_over_a_grid():
 
     grid = torch.stack([cost(Z) for Z in torch.linspace(-4, 4, 8001)]).amin(dim=0)
     torch.testing.assert_close(cost(best), grid, rtol=0, atol=1e-4)
+
+
+def test_a_fit_starts_from_the_dense_weights(monkeypatch):
+    monkeypatch.setattr(SparseLLM, "solve", lambda self, weight, *_: weight)
+    mlp, _ = observed(tiny_model(), random_tokens(8, 24, batch_size=8), SparseLLM(sparsity=0.6))
+    dense = mlp.dense["up"]
+    channels, hidden = dense.shape
+    x = torch.eye(hidden)[: hidden // 2]  # half of the inputs are always zero
+    SparseLLM().fit(mlp, [x], {"up": [torch.full((hidden // 2, channels), 3.0)]})
+    expected = dense.clone()
+    ridge = 1e-4 / 2  # a share of the mean diagonal
+    expected[:, : hidden // 2] += (3 - expected[:, : hidden // 2]) / (1 + ridge)
+    torch.testing.assert_close(mlp.layers["up"].weight.data, expected, rtol=0, atol=1e-6)
+
+
+def test_weights_of_inputs_that_are_always_zero_are_removed_first():
+    model = tiny_model(blocks=1)
+    block = model.blocks[0]
+    block.module.post_attention_layernorm.weight.data[3] = 0
+    block.feed_forward.up.weight.data[:, 3] *= 100
+    SparseLLM(sparsity=0.1, rounds=2).apply(model, random_tokens(8, 24))
+    for layer in (block.feed_forward.up, block.feed_forward.gate):
+        assert not layer.weight[:, 3].any()
+
+
+def test_one_block_at_a_time_keeps_its_variables(monkeypatch):
+    first_round, alive = SparseLLM.first_round, []
+
+    def watched(self, block):
+        assert not any(mlp() for mlp in alive)
+        mlp = first_round(self, block)
+        alive.append(weakref.ref(mlp))
+        return mlp
+
+    monkeypatch.setattr(SparseLLM, "first_round", watched)
+    SparseLLM(sparsity=0.5, rounds=2).apply(tiny_model(blocks=3), random_tokens(8, 24))
+    assert len(alive) == 3
 
 
 def test_rounds_lower_the_error_of_the_output():

@@ -40,7 +40,7 @@ class DeeperLayers(UnitMethod):
     rule: Literal["similarity", "deepest"] = "similarity"
     """Run to remove: that of the smallest distance, or the one before the last decoder layer."""
     tokens: Literal["last", "all"] = "last"
-    """Tokens of a text whose angles count; all give a better estimate from few texts."""
+    """Tokens whose angles are measured: the last of each text, or all, which varies less."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Remove a run of blocks; return the distance of every run and the removed blocks."""
@@ -87,11 +87,14 @@ def run_angles(
 
     read = slice(-1, None) if tokens == "last" else slice(None)
     for block in walk(model, calibration, edits=False):
-        ends = [[x[:, read].to("cpu", copy=True) for x in pair] for pair in block.run()]
-        entering, leaving = (torch.cat(parts) for parts in zip(*ends, strict=True))
+        entering, leaving = [], []
+        for x, y in block.run():
+            if block.index == 0:
+                entering.append(x[:, read].to("cpu", copy=True))
+            leaving.append(y[:, read].to("cpu", copy=True))
         if block.index == 0:
-            enter(0, entering)
-        enter(block.index + 1, leaving)
+            enter(0, torch.cat(entering))
+        enter(block.index + 1, torch.cat(leaving))
     return torch.stack(angles)
 
 

@@ -41,7 +41,7 @@ class Asked(Candidates):
 
     def __init__(self, model: LanguageModel, text: Tokens) -> None:
         self.masks: list[Tensor] = []
-        super().__init__(model, lambda: math.log(perplexity(model, text).value), "blocks")
+        super().__init__(model, lambda: perplexity(model, text).loss, "blocks")
 
     def __call__(self, removed: Tensor) -> float:
         """Store the mask and return its loss."""

@@ -8,7 +8,6 @@ different clusters, so that the masks do not fit only one kind of text.
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -89,7 +88,7 @@ class EvoP(UnitMethod):
         labels = kmeans(embeddings(model, calibration), min(self.clusters, len(calibration.ids)))
         picked = pick(labels, self.samples, self.mode)
         text = calibration.pick(picked)
-        loss = Candidates(model, lambda: math.log(perplexity(model, text).value), "blocks")
+        loss = Candidates(model, lambda: perplexity(model, text).loss, "blocks")
         details: dict[str, Any] = {"windows": picked, "clusters": labels[picked].tolist()}
         if self.random:
             random_search(loss, lambda: drawn(1, blocks, count)[0], self.random)

@@ -36,10 +36,8 @@ from implementations.harness import (
     keep_refitted,
     keep_units,
     smallest,
-    total_weights,
     unit_costs,
     walk,
-    widths,
 )
 
 NORMED = "it normalises queries and keys, so that removing one dimension changes all others"
@@ -62,6 +60,7 @@ class MoDeGPT(UnitMethod):
             "gemma3": NORMED,
         },
     )
+    least = 1
 
     sparsity: Ratio = 0.3
     """Share of the weights in the decoder's linear layers to remove (phi)."""
@@ -81,8 +80,8 @@ class MoDeGPT(UnitMethod):
         for dense in walk(model, calibration, edits=False):
             influence.append(dense.token_mean(cosine_distance))
         shares = layer_shares(torch.tensor(influence, dtype=torch.float64), self.temperature)
-        counts, costs = self.slots(model)
-        lost = widths(counts, costs, shares, self.budget(model), least=1)
+        dense_counts, _ = self.counts_and_costs(model)
+        lost = self.widths(model, shares)
         for block in walk(model, calibration, resumes=False):
             with (
                 block.watching(Gram, "v", "down") as grams,
@@ -90,22 +89,23 @@ class MoDeGPT(UnitMethod):
             ):
                 for i, (_, y) in enumerate(block.run()):
                     block.carry(i, y)  # statistics of the dense model
-            pairs, values, channels = lost[:, block.index].tolist()
+            pairs, values, channels = lost[block.index]
             if pairs:
                 scores = pair_scores(block.attention, *energies)
                 keep_units(block, "rotary-pairs", ~smallest(scores, pairs).flatten())
             if values:
-                shrink_values(block, grams["v"].matrix, values, self.damping)
+                size = block.attention.head_size
+                shrink_values(block, grams["v"].matrix, size - values, self.damping)
             if channels:
                 gram = grams["down"].matrix
                 scores = leverage(gram, self.ridge, f"block {block.index}, down")
                 keep = ~smallest(scores, channels)
                 keep_refitted(block, "channels", keep, gram, self.damping)
         names = ("pairs", "values", "channels")
-        left = (counts - lost).tolist()
+        left = (dense_counts - torch.tensor(lost).T).tolist()
         return {"influence": influence} | dict(zip(names, left, strict=True))
 
-    def slots(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
+    def counts_and_costs(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
         """Return the sizes of the inner dimensions and the weights of one step, `[3, blocks]` each.
 
         A step removes one rotary pair or value dimension from every KV head, or one channel.
@@ -123,13 +123,8 @@ class MoDeGPT(UnitMethod):
 
     def costs(self, model: LanguageModel) -> Tensor:
         """Return the weights of every step, `[steps]`."""
-        counts, costs = self.slots(model)
+        counts, costs = self.counts_and_costs(model)
         return costs.flatten().repeat_interleave(counts.flatten())
-
-    def max_sparsity(self, model: LanguageModel) -> float:
-        """Return the maximum sparsity: every inner dimension keeps one step."""
-        counts, costs = self.slots(model)
-        return int(((counts - 1).clamp(min=0) * costs).sum()) / total_weights(model)
 
 
 def layer_shares(influence: Tensor, temperature: float) -> Tensor:
@@ -198,8 +193,8 @@ def leverage(gram: Tensor, ridge: float, where: str = "layer") -> Tensor:
     return scores.masked_fill(gram.diagonal() == 0, 0)
 
 
-def shrink_values(block: Block, gram: Tensor, count: int, damping: float) -> None:
-    """Replace `v` and `o` by factors with `count` fewer dimensions per KV head (Type III).
+def shrink_values(block: Block, gram: Tensor, rank: int, damping: float) -> None:
+    """Replace `v` and `o` by factors with `rank` dimensions per KV head (Type III).
 
     `gram [hidden, hidden]` is that of the inputs of `v`. Attention weights add up to 1, so the bias
     of `v` moves to `o`.
@@ -214,12 +209,12 @@ def shrink_values(block: Block, gram: Tensor, count: int, damping: float) -> Non
         v.bias.zero_()
     for head in range(heads):
         outputs = W_o[:, head].flatten(end_dim=1)  # [hidden * group, size]
-        inner, outer = factors(W_v[head] @ C @ W_v[head].T, outputs.T @ outputs, size - count)
-        W_v[head, : size - count] = inner @ W_v[head]
-        W_o[:, head, :, : size - count] = W_o[:, head] @ outer
+        inner, outer = factors(W_v[head] @ C @ W_v[head].T, outputs.T @ outputs, rank)
+        W_v[head, :rank] = inner @ W_v[head]
+        W_o[:, head, :, :rank] = W_o[:, head] @ outer
     v.weight.copy_(W_v.view(v.weight.shape))
     o.weight.copy_(W_o.reshape(o.weight.shape))
-    keep = torch.arange(size) < size - count
+    keep = torch.arange(size) < rank
     keep_units(block, "value-dims", keep.repeat(heads))
 
 

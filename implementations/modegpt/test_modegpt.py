@@ -130,7 +130,7 @@ def test_factors_of_full_rank_change_nothing(family: str):
     before = logits(model, tokens)
     for block in model.blocks:
         X = inputs(model, block.attention.v, tokens).float()
-        shrink_values(block, X.T @ X, 0, 0.01)
+        shrink_values(block, X.T @ X, block.attention.head_size, 0.01)
     torch.testing.assert_close(logits(model, tokens), before, rtol=1e-3, atol=1e-3)
 
 

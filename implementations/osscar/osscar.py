@@ -54,13 +54,13 @@ class OSSCAR(UnitMethod):
     sparsity: Ratio = 0.5
     """Share of the weights in the decoder's linear layers to remove."""
     channels_at_once: Count = 10
-    """Least number of channels removed before costs are computed again; also swapped together."""
+    """Minimum number of channels removed per step; the search swaps this many per iteration."""
     groups_at_once: Count = 2
-    """Least number of KV groups removed together."""
+    """Minimum number of KV groups removed per step."""
     swaps: Whole = 0
     """Maximum number of iterations of the local search in each layer; 0 leaves it out."""
     groups_swapped: Count = 5
-    """KV groups swapped together, if there are so many."""
+    """Number of KV groups swapped per iteration of the search, at most those that remain."""
     outputs: Literal["layer", "dense"] = "layer"
     """Outputs to rebuild: the dense layer's on the pruned model's inputs, or the dense model's."""
     damping: NonNegative = 0.01
@@ -86,14 +86,13 @@ class OSSCAR(UnitMethod):
 
     def group_costs(self, model: LanguageModel, calibration: Tokens) -> list[Tensor]:
         """Return the costs of the KV groups of every block of the dense model, `[kv groups]`."""
-        found = []
+        scores = []
         for dense in walk(model, calibration, edits=False):
             gram, units = dense.observe(Gram, "o")["o"].matrix, columns(dense, "kv-groups")
             inverse = damped_inverse(gram, self.damping, f"block {dense.index}, o")
-            found.append(
-                costs(without_silent_inputs(dense.attention.o.weight, gram), inverse, units)
-            )
-        return found
+            weight = without_silent_inputs(dense.attention.o.weight, gram)
+            scores.append(removal_costs(weight, inverse, units))
+        return scores
 
     def cut(
         self, block: WalkedBlock, kind: Kind, count: int, gram: Tensor, products: Tensor | None
@@ -111,8 +110,9 @@ class OSSCAR(UnitMethod):
         groups = kind == "kv-groups"
         at_once = self.groups_at_once if groups else self.channels_at_once
         kept = remove(W.clone(), torch.cholesky_inverse(lower), units, count, at_once)
-        swapped = self.groups_swapped if groups else at_once
-        kept = swap(H, G, units, kept, swapped, self.swaps)
+        if self.swaps:
+            swapped = self.groups_swapped if groups else at_once
+            kept = swap(H, G, units, kept, swapped, self.swaps)
         linear.weight.copy_(fit(H, G, units[kept])[0])
         keep_units(block, kind, kept)
 
@@ -134,7 +134,7 @@ def steps(count: int, at_once: int) -> list[int]:
     return [count // number + (step < count % number) for step in range(number)]
 
 
-def costs(values: Tensor, matrix: Tensor, units: Tensor) -> Tensor:
+def removal_costs(values: Tensor, matrix: Tensor, units: Tensor) -> Tensor:
     """Return `tr(V_j M_jj^-1 V_j^T) / 2` of every unit, `[units]`.
 
     `values [out, in]` and `matrix [in, in]` are fp64, and `units [units, width]` holds columns.
@@ -143,8 +143,8 @@ def costs(values: Tensor, matrix: Tensor, units: Tensor) -> Tensor:
     """
     own = matrix[units[:, :, None], units[:, None, :]]  # M_jj, [units, width, width]
     parts = values[:, units].permute(1, 2, 0)  # V_j^T, [units, width, out]
-    found: Tensor = (parts * torch.linalg.solve(own, parts)).sum(dim=(1, 2)) / 2
-    return found
+    traces: Tensor = (parts * torch.linalg.solve(own, parts)).sum(dim=(1, 2))
+    return traces / 2
 
 
 def remove(weight: Tensor, inverse: Tensor, units: Tensor, count: int, at_once: int) -> Tensor:
@@ -154,7 +154,7 @@ def remove(weight: Tensor, inverse: Tensor, units: Tensor, count: int, at_once: 
     Units that cost nothing go before the first step.
     """
     kept = torch.ones(len(units), dtype=torch.bool, device=weight.device)
-    free = min(int((costs(weight, inverse, units) == 0).sum()), count)
+    free = min(int((removal_costs(weight, inverse, units) == 0).sum()), count)
     for removed in [free, *steps(count - free, at_once)]:
         drop(weight, inverse, units, kept, removed)
     return kept
@@ -163,7 +163,7 @@ def remove(weight: Tensor, inverse: Tensor, units: Tensor, count: int, at_once: 
 def drop(weight: Tensor, inverse: Tensor, units: Tensor, kept: Tensor, count: int) -> None:
     """Remove the `count` kept units of the lowest costs together, and correct the others."""
     left = kept.nonzero().flatten()
-    removed = left[smallest(costs(weight, inverse, units[left]), count)]
+    removed = left[smallest(removal_costs(weight, inverse, units[left]), count)]
     eliminate(weight, inverse, units[removed].flatten())
     kept[removed] = False
 
@@ -188,17 +188,18 @@ def swap(
     the removed ones, those whose return lowers the error most.
     """
     count = min(at_once, int(kept.sum()))
+    weight, inverse = fit(hessian, target, units[kept])
     for _ in range(iterations):
-        weight, inverse = fit(hessian, target, units[kept])
         explained = (weight * target).sum()  # the error of a fit is a constant minus half of this
         trial = kept.clone()
         drop(weight, inverse, units, trial, count)
         outside = (~trial).nonzero().flatten()
         residual = target - weight @ hessian  # R, [out, in]
         schur = hessian - hessian @ inverse @ hessian  # C, [in, in]
-        gains = costs(residual, schur, units[outside])
+        gains = removal_costs(residual, schur, units[outside])
         trial[outside[smallest(-gains, count)]] = True
-        if (fit(hessian, target, units[trial])[0] * target).sum() <= explained * IMPROVED:
+        weight, inverse = fit(hessian, target, units[trial])
+        if (weight * target).sum() <= explained * IMPROVED:
             break
         kept = trial
     return kept

@@ -15,8 +15,8 @@ from implementations.osscar import OSSCAR
 from implementations.osscar.osscar import (
     READERS,
     columns,
-    costs,
     fit,
+    removal_costs,
     remove,
     steps,
     swap,
@@ -78,7 +78,7 @@ def removed(W: Tensor, H: Tensor, units: Tensor, count: int, at_once: int) -> Te
 def test_costs_are_the_exact_changes_of_the_error(width: int):
     W, H, G, units = problem(width)
     everything = error(W, H, G)
-    lost = costs(W, torch.linalg.inv(H), units)
+    lost = removal_costs(W, torch.linalg.inv(H), units)
     for j, cost in enumerate(lost):
         rest = units[torch.arange(len(units)) != j]
         assert float(cost) == pytest.approx(error(best(H, G, rest), H, G) - everything, rel=1e-7)
@@ -148,7 +148,7 @@ def test_with_uncorrelated_inputs_the_smallest_units_go_and_the_others_stay():
     W, _, _, units = problem(2)
     H = torch.eye(len(W.T)).double()
     sizes = W[:, units].square().sum(dim=(0, 2))  # [units]
-    torch.testing.assert_close(costs(W, H, units), sizes / 2)
+    torch.testing.assert_close(removal_costs(W, H, units), sizes / 2)
     kept = removed(W, H, units, 5, at_once=2)
     assert torch.equal((~kept).nonzero().flatten(), sizes.argsort()[:5].sort().values)
     V, _ = fit(H, W, units[kept])
@@ -250,14 +250,14 @@ def test_both_layers_see_the_unpruned_block_behind_pruned_ones(
 ):
     pruned, tokens = tiny_model(family, blocks=3), random_tokens(samples=12)
     dense, byhand = copy.deepcopy(pruned), copy.deepcopy(pruned)
-    settings = {"groups_at_once": 1, "channels_at_once": 3, "groups_swapped": 1}
+    settings = {"groups_at_once": 1, "channels_at_once": 3, "groups_swapped": 2}
     OSSCAR(sparsity=0.4, outputs=outputs, swaps=swaps, **settings).apply(pruned, tokens)
     swapped = 0
     for block, was, now in zip(pruned.blocks, dense.blocks, byhand.blocks, strict=True):
         solutions = []
-        for kind, count, at_once in (
-            ("kv-groups", was.attention.kv_heads - block.attention.kv_heads, 1),
-            ("channels", was.feed_forward.channels - block.feed_forward.channels, 3),
+        for kind, count, at_once, swapping in (
+            ("kv-groups", was.attention.kv_heads - block.attention.kv_heads, 1, 2),
+            ("channels", was.feed_forward.channels - block.feed_forward.channels, 3, 3),
         ):
             linear, role = now.linears()[READERS[kind]], READERS[kind]
             X, Y = inputs(byhand, linear, tokens), inputs(dense, was.linears()[role], tokens)
@@ -266,7 +266,7 @@ def test_both_layers_see_the_unpruned_block_behind_pruned_ones(
             units = columns(now, kind)
             V, kept = plain(W, H, G, units.shape[1], steps(count, at_once))
             for _ in range(swaps):
-                other, stay = plain_swap(H, G, units, kept, at_once)
+                other, stay = plain_swap(H, G, units, kept, min(swapping, int(kept.sum())))
                 if error(other, H, G) < error(V, H, G):
                     V, kept, swapped = other, stay, swapped + 1
             solutions.append((kind, V, kept))
@@ -277,6 +277,19 @@ def test_both_layers_see_the_unpruned_block_behind_pruned_ones(
             ours = block.linears()[role].weight
             torch.testing.assert_close(ours, linear.weight, rtol=1e-3, atol=1e-4)
     assert (swapped > 0) == (swaps > 0)
+
+
+def test_costs_of_kv_groups_are_exact_in_the_dense_model():
+    model, tokens = tiny_model("opt"), random_tokens()
+    for block, ours in zip(model.blocks, OSSCAR().group_costs(model, tokens), strict=True):
+        linear, units = block.attention.o, columns(block, "kv-groups")
+        X, W = inputs(model, linear, tokens), linear.weight.double()
+        H = damped(X.T @ X)
+        exact = []
+        for j in range(len(units)):
+            others = units[torch.arange(len(units)) != j]
+            exact.append(error(best(H, W @ H, others), H, W @ H) - error(W, H, W @ H))
+        assert ours.tolist() == pytest.approx(exact, rel=1e-3)
 
 
 @pytest.mark.parametrize(("outputs", "swaps"), [("layer", 0), ("layer", 5), ("dense", 5)])

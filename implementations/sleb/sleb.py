@@ -7,7 +7,6 @@ others again without it: two blocks that are each dispensable need not be dispen
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import torch
@@ -70,7 +69,7 @@ class SLEB(UnitMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Remove blocks; return them in order, with the loss before and after each of them."""
         text = calibration.pick(range(self.samples))
-        loss = Candidates(model, lambda: math.log(perplexity(model, text).value), "blocks")
+        loss = Candidates(model, lambda: perplexity(model, text).loss, "blocks")
         remaining = self.taking_part(model).nonzero().flatten().tolist()
         mask = torch.zeros(len(model.blocks), dtype=torch.bool)
         count = int(self.choose(model, torch.zeros(len(mask))).sum())

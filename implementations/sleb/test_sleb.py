@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 
 import pytest
 import torch
@@ -30,10 +29,10 @@ def shortened(model: LanguageModel, removed: list[int]) -> LanguageModel:
 
 
 def loss_without(model: LanguageModel, removed: list[int], text: Tokens) -> float:
-    return math.log(perplexity(shortened(model, removed), text).value)
+    return perplexity(shortened(model, removed), text).loss
 
 
-def spoken(model: LanguageModel, samples: int = 6) -> Tokens:
+def generated_text(model: LanguageModel, samples: int = 6) -> Tokens:
     """Return text that the model itself continues, so that it needs its blocks."""
     prompts = random_tokens(samples, 4).ids
     length = {"max_new_tokens": 20, "min_new_tokens": 20, "do_sample": False}
@@ -52,7 +51,7 @@ def silence(model: LanguageModel, *indices: int) -> None:
 @pytest.mark.parametrize(("family", "seed"), [("llama", 5), ("opt", 2)])
 def test_each_round_removes_the_block_missed_least_in_the_shortened_model(family, seed):
     model = tiny_model(family, blocks=7, seed=seed)
-    tokens = spoken(model)
+    tokens = generated_text(model)
     text = tokens.pick([0, 1, 2])
     dense, order = copy.deepcopy(model), []
     losses = [loss_without(dense, [], text)]
@@ -66,7 +65,7 @@ def test_each_round_removes_the_block_missed_least_in_the_shortened_model(family
     assert details["losses"] == pytest.approx(losses, rel=1e-6)
     assert details["evaluations"] == 1 + 5 + 4 + 3
     assert same(fingerprint(model), fingerprint(shortened(dense, order)))  # others are untouched
-    # What a single ranking of the dense model removes is different, and worse.
+    # A single ranking of the dense model removes other blocks, with a higher loss.
     once = sorted(alone, key=alone.__getitem__)[:3]
     assert set(once) != set(order)
     assert loss_without(dense, once, text) > losses[-1]
@@ -75,7 +74,7 @@ def test_each_round_removes_the_block_missed_least_in_the_shortened_model(family
 def test_blocks_that_do_nothing_go_first_and_in_order():
     model = tiny_model(blocks=6)
     silence(model, 2, 4)
-    details = SLEB(sparsity=0.5).apply(model, spoken(model)).details
+    details = SLEB(sparsity=0.5).apply(model, generated_text(model)).details
     assert details["removed"][:2] == [2, 4]
     assert details["losses"][:3] == pytest.approx([details["losses"][0]] * 3, abs=1e-12)
 
@@ -86,7 +85,8 @@ def test_blocks_that_do_nothing_go_first_and_in_order():
 def test_barriers_protect_the_ends(early, late, removed):
     model = tiny_model(blocks=6)
     silence(model, 0, 1, 5)
-    details = SLEB(sparsity=2 / 6, early=early, late=late).apply(model, spoken(model)).details
+    method = SLEB(sparsity=2 / 6, early=early, late=late)
+    details = method.apply(model, generated_text(model)).details
     assert [index for index in details["removed"] if index in (0, 1, 5)] == removed
 
 

@@ -42,6 +42,11 @@ class Perplexity:
     length: int
     """Tokens per window."""
 
+    @property
+    def loss(self) -> float:
+        """Mean negative log-likelihood per prediction, in nats."""
+        return self.nats / self.predictions
+
 
 def perplexity(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) -> Perplexity:
     """Measure the perplexity of `model` on the windows `tokens`.

@@ -1,8 +1,8 @@
 """NAEE: keep the experts that together rebuild the output of their block (Lu et al., ACL 2024).
 
-With few experts, all ways to drop some of them can be tried. The set of experts is dropped without
-which the output of the block on the calibration text changes least, with the router choosing among
-the remaining ones.
+With few experts, all ways to drop some of them can be tried. Of all sets, NAEE drops the one whose
+removal changes the block's output on the calibration text least. The router chooses among the
+remaining experts.
 
 The output of an expert does not depend on the others. So the products of all pairs of outputs are
 computed once for each token, and the error of any set follows from them and the gates.
@@ -25,6 +25,7 @@ from implementations.harness import (
     ExpertMethod,
     Experts,
     LanguageModel,
+    NumericsError,
     Ratio,
     Tokens,
     WalkedBlock,
@@ -36,7 +37,7 @@ from implementations.harness import (
     walk,
 )
 
-MOST = 20_000
+MAX_SETS = 20_000
 """Number of sets of experts in one block above which an exhaustive search is refused."""
 
 ExpertSet = tuple[int, ...]
@@ -67,10 +68,10 @@ class NAEE(ExpertMethod):
             for block in model.blocks
             if block.experts
         )
-        if self.search == "exhaustive" and sets > MOST:
+        if self.search == "exhaustive" and sets > MAX_SETS:
             raise BadInput(
-                f"naee would try {sets:,} sets of experts in each block, more than {MOST:,}; use "
-                "search=greedy or remove fewer experts"
+                f"naee would try {sets:,} sets of experts in each block, more than {MAX_SETS:,}; "
+                "use search=greedy or remove fewer experts"
             )
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
@@ -100,7 +101,10 @@ class NAEE(ExpertMethod):
 
 
 class Batch(NamedTuple):
-    """The tokens of a micro-batch. Its rows are the outputs of all experts, and maybe a target."""
+    """The products of all expert outputs of each token of a micro-batch.
+
+    In the progressive search, the output of the dense model is one more row.
+    """
 
     logits: Tensor
     """The output of the router, `[tokens, experts]`."""
@@ -121,7 +125,7 @@ class Layer(NamedTuple):
         squares = []
         for logits, products, target in self.batches:
             left = logits.index_fill(1, torch.tensor(dropped, device=logits.device), -math.inf)
-            gates = factors(self.experts, left)  # of the experts in C, the next ones move up
+            gates = all_gates(self.experts, left)  # of the experts in C, the next ones move up
             difference = target - pad(gates, (0, target.shape[1] - gates.shape[1]))
             squares.append(torch.einsum("tr,trs,ts->", difference, products, difference))
         norms = torch.stack(squares).clamp(min=0)  # rounding
@@ -143,15 +147,20 @@ def observed(block: WalkedBlock, experts: Experts, progressive: bool) -> Iterato
     pairs = zip(own, routed(block.beside), strict=True) if progressive else ((b, None) for b in own)
     for batch, dense in pairs:
         outputs = [experts.output(j, batch.x) for j in range(experts.count)]
-        target = factors(experts, batch.logits)  # Z as the sum of the block's own experts
+        target = all_gates(experts, batch.logits)  # Z as the sum of the block's own experts
         if dense is not None:
             outputs.append(dense.y)  # Z of the dense model
             target = pad(torch.zeros_like(target), (0, 1), value=1.0)
         rows = torch.stack(outputs, dim=1).double()  # [tokens, rows, hidden]
+        if not bool(rows.isfinite().all()):  # perhaps of an expert that no token has chosen
+            raise NumericsError(
+                f"block {block.index}: the output of an expert contains NaN or infinity; load the "
+                "model in a wider dtype (--dtype float32)"
+            )
         yield Batch(batch.logits, rows @ rows.mT, target)
 
 
-def factors(experts: Experts, logits: Tensor) -> Tensor:
+def all_gates(experts: Experts, logits: Tensor) -> Tensor:
     """Return the gate of every expert, zero if it is not chosen, `[tokens, experts]`, fp64."""
     gates, chosen = experts.route(logits)
     return torch.zeros_like(logits, dtype=torch.float64).scatter(1, chosen, gates.double())

@@ -12,6 +12,7 @@ import torch
 from implementations.harness import (
     BadInput,
     LanguageModel,
+    NumericsError,
     masked,
     routed,
     walk,
@@ -20,7 +21,7 @@ from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.split_mixture import split
 from implementations.harness.contract.tiny import MIXTURE_TYPES, random_tokens, tiny_model
 from implementations.naee import NAEE
-from implementations.naee.naee import Layer, exhaustive, factors, greedy, observed
+from implementations.naee.naee import Layer, all_gates, exhaustive, greedy, observed
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 every_mixture = pytest.mark.parametrize("family", list(MIXTURE_TYPES))
@@ -87,9 +88,9 @@ def test_exhaustive_search_finds_the_smallest_error_of_all_sets():
 def test_gates_are_shared_out_again_among_the_remaining_experts():
     experts = tiny_model("mixtral").blocks[0].experts
     raw = torch.tensor([[3.0, 2.0, 1.0, *[-9.0] * 5]])
-    assert factors(experts, raw)[0, :3].tolist() == pytest.approx([0.731, 0.269, 0], abs=1e-3)
+    assert all_gates(experts, raw)[0, :3].tolist() == pytest.approx([0.731, 0.269, 0], abs=1e-3)
     raw[0, 0] = -math.inf
-    assert factors(experts, raw)[0, :3].tolist() == pytest.approx([0, 0.731, 0.269], abs=1e-3)
+    assert all_gates(experts, raw)[0, :3].tolist() == pytest.approx([0, 0.731, 0.269], abs=1e-3)
 
 
 def copies(model, one, other):
@@ -152,12 +153,29 @@ def test_unused_expert_costs_nothing_and_is_always_dropped():
         assert 4 in exhaustive(layer, 2, False).dropped
 
 
-def avoiding(layer, expert):
-    """Return the layer with a router that never chooses one expert."""
+def test_of_equal_errors_the_first_set_counts():
+    (layer,) = layers(tiny_model("mixtral", blocks=1), random_tokens())
+    layer = avoiding(layer, 3, 4, 6)  # removing any of them has an error of 0
+    for search in (exhaustive, greedy):
+        assert search(layer, 2, False).dropped == (3, 4)
+
+
+def test_outputs_that_are_not_finite_are_refused_even_of_unused_experts():
+    model = tiny_model("mixtral", blocks=1)
+    weights = model.blocks[0].experts.weights()
+    weights["router"][4] = 0
+    weights["router"][5:] *= 100  # others have larger logits
+    weights["down_proj"][4] = 3e38
+    with pytest.raises(NumericsError, match="block 0: the output of an expert contains NaN"):
+        losing(model, 2).apply(model, random_tokens())
+
+
+def avoiding(layer, *experts):
+    """Return the layer with a router that never chooses some experts."""
     batches = []
     for batch in layer.batches:
-        logits = batch.logits.index_fill(1, torch.tensor(expert), -50.0)
-        batches.append(batch._replace(logits=logits, target=factors(layer.experts, logits)))
+        logits = batch.logits.index_fill(1, torch.tensor(experts), -50.0)
+        batches.append(batch._replace(logits=logits, target=all_gates(layer.experts, logits)))
     return layer._replace(batches=batches)
 
 

@@ -2,7 +2,8 @@
 
 Prints the perplexity on eight windows of Wikipedia (protocol `quick`) with 6 of 8 experts in every
 block, for random removal with mean and range over three seeds. The mixture is not trained: the
-numbers show that a method ranks experts better than chance, and nothing about real mixtures.
+numbers show that a method ranks experts better than random selection, and nothing about real
+mixtures.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def main() -> None:
         remove_at_random(model, REMOVED, seed)
         values.append(perplexity(model, text).value)
     mean, low, high = statistics.mean(values), min(values), max(values)
-    table.add_row(f"chance, {SEEDS} seeds", f"{mean:.1f} ({low:.1f} to {high:.1f})")
+    table.add_row(f"random selection, {SEEDS} seeds", f"{mean:.1f} ({low:.1f} to {high:.1f})")
     Console().print(table)
 
 

@@ -66,7 +66,7 @@ class ShearedLlama(UnitMethod):
         texts=("training", "domain"),
         changes=("linears", "norms", "embedding", "head"),
         refuses=FIXED_WIDTH
-        | {"gemma3": "it norms the output of each half of a block, which undoes gates on it"},
+        | {"gemma3": "it normalises the outputs of attention and MLP, which undoes gates on them"},
     )
     tiny_settings: ClassVar[dict[str, Any]] = {"steps": 6, "batch": 2, "interval": 3}
 

@@ -98,7 +98,7 @@ def test_gradients_reach_gates_between_zero_and_one():
     assert not logit.grad[~inside].any()
 
 
-def test_settled_gates_by_hand():
+def test_fixed_gates_by_hand():
     logits = torch.tensor([[3.0, -1.0, 2.0], [0.0, 0.0, -4.0]])
     soft = torch.sigmoid(1.2 * logits)  # 0.8 / (2 / 3)
     found = fixed_gates(logits, 2)
@@ -107,6 +107,17 @@ def test_settled_gates_by_hand():
     assert (fixed_gates(logits, torch.tensor([1, 3])) > 0).sum(dim=-1).tolist() == [1, 3]
     # 0.998 + 0.047 + 0.047 are 1.09 expected open gates.
     assert float(expected_open(torch.tensor([LIMIT, -LIMIT, -LIMIT]))) == 1
+
+
+def test_the_text_reaches_every_kind_of_gate():
+    training = begun(tiny_model())  # all multipliers are 0, so the penalty has no gradient
+    with torch.no_grad():
+        for one in training.logits.values():
+            one.zero_()
+    with all_gates(training.model) as training.gates:
+        training.loss(next(training.mixture.streams[0].batches(1))).backward()
+    for kind, one in training.logits.items():
+        assert float((one.grad != 0).float().mean()) > 0.2, kind
 
 
 # The Lagrangian
@@ -235,17 +246,23 @@ def random_gates(model: LanguageModel, shape: UniformShape) -> dict[str, Tensor]
     return training.rounded(shape)
 
 
-@every_family
-def test_cut_model_equals_the_gated_one(family: str):
-    model = tiny_model(family, blocks=3, rms_norm_eps=0.1)
+@pytest.mark.parametrize(
+    ("family", "shape"),
+    [
+        *((family, {}) for family in SUPPORTED),
+        ("llama", {"attention_bias": True, "mlp_bias": True}),
+    ],
+)
+def test_cut_model_equals_the_gated_one(family: str, shape: dict[str, Any]):
+    model = tiny_model(family, blocks=3, rms_norm_eps=0.1, **shape)
     group = 1 if shape_of(model).kv_heads == 2 else shape_of(model).group
-    shape = replace(shape_of(model), hidden=24, group=group, channels=40, blocks=2)
-    values = random_gates(model, shape)
+    target = replace(shape_of(model), hidden=24, group=group, channels=40, blocks=2)
+    values = random_gates(model, target)
     with torch.no_grad(), all_gates(model) as gates:
         gates.set(values)
         gated = logits(model)
         cut(model, values)
-    assert shape_of(model) == shape
+    assert shape_of(model) == target
     torch.testing.assert_close(logits(model), gated, rtol=1e-4, atol=1e-5)
 
 

@@ -76,6 +76,14 @@ def test_narrow_model_equals_gates_of_zero(family: str, tied: bool):
     assert not torch.allclose(gated, dense, atol=0.1)
 
 
+def test_biases_of_the_residual_stream_are_cut_as_well():
+    model = tiny_model(attention_bias=True, mlp_bias=True)
+    with gated_hidden(model) as gates:
+        gates.values = KEEP.float()
+        gated = logits(model)
+    torch.testing.assert_close(logits(narrowed(model)), gated, rtol=1e-4, atol=1e-4)
+
+
 def test_norm_takes_the_mean_square_over_the_kept_dimensions():
     model = tiny_model()
     norm = model.blocks[0].stream_norms[0]

@@ -46,7 +46,7 @@ class CATS(ActivationMethod):
     )
 
     sparsity: Ratio = 0.25
-    """Share of the decoder's weights not read by a token: at most that of `up` and `down`."""
+    """Share of the decoder's weights not needed by a token: at most that of `up` and `down`."""
 
     def max_sparsity(self, model: LanguageModel) -> float:
         """Return the share of `up` and `down` in the weights of the decoder."""

@@ -46,6 +46,13 @@ def test_gates_by_hand():
     assert kept(g).tolist() == [True, True, False, False]
 
 
+@pytest.mark.parametrize("above", [False, True])
+def test_the_threshold_is_not_rounded_to_the_precision_of_the_model(above: bool):
+    g = torch.tensor([0.1], dtype=torch.float16)
+    limit = float(g) + (-1e-6 if above else 1e-6)  # in fp16, both limits are equal to g
+    assert CATS().kept(tiny_model().blocks[0], "up", Drop(limit, 0.5))(g).tolist() == [above]
+
+
 def test_thresholds_are_quantiles_of_the_dense_gates():
     """The gates of later blocks are those of the dense model, also above 1."""
     model = tiny_model()

@@ -69,6 +69,13 @@ def test_value_at_the_threshold_is_dropped():
     assert kept(torch.tensor([1.0, -2, 2, -3, 3])).tolist() == [False, False, False, True, True]
 
 
+@pytest.mark.parametrize("above", [False, True])
+def test_the_threshold_is_not_rounded_to_the_precision_of_the_model(above: bool):
+    x = torch.tensor([0.1], dtype=torch.float16)
+    limit = float(x) + (-1e-6 if above else 1e-6)  # in fp16, both limits are equal to x
+    assert TEAL().kept(tiny_model().blocks[0], "q", Drop(limit, 0.5))(x).tolist() == [above]
+
+
 def test_a_block_that_writes_nothing_returns_its_input():
     model, method, seen = tiny_model(), TEAL(allocation="uniform", dense_prompt=False), []
     block = model.blocks[0]
@@ -101,8 +108,8 @@ def test_shares_are_counted_while_the_model_runs():
     assert counted.achieved != outcome.achieved == pytest.approx(0.4, abs=0.01)
 
 
-def test_search_lowers_the_error_of_every_block_at_the_same_share():
-    """Both allocations drop the same number of weights of every block."""
+def test_search_lowers_the_error_of_a_block_at_the_same_sparsity():
+    """Both allocations drop the same number of weights."""
     model = tiny_model(blocks=1)
     dense = logits(model, CALIBRATION)
     errors = []

@@ -338,7 +338,11 @@ class Cost:
         if self.prompted:
             yield Term("selected channels", DEVICE, 3, "Ldcbs")
         elif self.transposes:
-            yield Term("transposed weights", MAPPED, 1, "LBb")
+            # CATS masks `down` itself and no other layer.
+            transposed = "Ldcb" if self.uses("MaskedLinear") else "LBb"
+            yield Term("transposed weights", MAPPED, 1, transposed)
+            if self.uses("rotate_embedding"):
+                yield Term("matrices on skip connections", DEVICE, 2, "Lddb")
         elif self.units and "blocks" not in self.capabilities["granularity"]:
             yield Term("smaller layers", MAPPED, 1, "LBbs")
         if "embedding" in self.capabilities.get("changes", ()) and not self.trains:

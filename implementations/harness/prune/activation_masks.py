@@ -116,7 +116,7 @@ class MaskedLinear:
     """
 
     def __init__(self, linear: nn.Linear, kept: Kept, masker: Masker, *roles: str) -> None:
-        """Dropped inputs count for the layers `roles`."""
+        """Dropped inputs count for the layers `roles`; without roles, they are zero already."""
         self.dense, self.bias = linear.forward, linear.bias
         self.roles, self.kept, self.masker = roles, kept, masker
         gathers = linear.weight.device.type == "cpu" and type(linear) is nn.Linear
@@ -125,7 +125,7 @@ class MaskedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """Return the output `[..., out]` for `x [..., in]`."""
         if self.columns is None or not self.masker.single:
-            return self.dense(self.masker.masked(self.kept, x, *self.roles))
+            return self.dense(self.masker.masked(self.kept, x, *self.roles) if self.roles else x)
         places = self.masker.places(self.kept, x, *self.roles)
         y = gathered(self.columns, x.view(-1), places)
         return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)

@@ -55,7 +55,7 @@ class ActivationMethod(Method):
     """A method that drops activations of each token and removes no weights."""
 
     sparsity: Ratio = 0.5
-    """Share of the weights in the decoder's linear layers that a token does not read."""
+    """Share of the weights in the decoder's linear layers that a token does not need."""
     dense_prompt: bool = True
     """Leave the prompt dense and measure only the text after it; otherwise act on all tokens."""
 
@@ -68,7 +68,7 @@ class ActivationMethod(Method):
         """Return the function that marks the kept inputs of a layer."""
 
     def layer_share(self, model: LanguageModel) -> float:
-        """Return the share of the affected layers' weights that a token does not read."""
+        """Return the share of the affected layers' weights that a token does not need."""
         return self.sparsity
 
     @property

@@ -6,8 +6,14 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
+from implementations.harness import get_method
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.measure.generation import cache_argument
+from implementations.harness.prune import activation_masks
 from implementations.harness.prune.activation_masks import Quantiles, gathered
+from implementations.harness.prune.activation_search import STAGES
 
 
 def quantiles(*parts: torch.Tensor) -> Quantiles:
@@ -73,3 +79,35 @@ def test_gathered_columns_give_the_masked_product(places: list[int], threads: in
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(y, weight @ (mask * x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("slug", "gathering"), [("teal", tuple(STAGES)), ("wina", tuple(STAGES)), ("cats", ("down",))]
+)
+@pytest.mark.parametrize("samples", [1, 2])
+def test_only_a_single_token_of_a_single_text_gathers_columns(
+    slug: str, gathering: tuple[str, ...], samples: int, monkeypatch: pytest.MonkeyPatch
+):
+    method, model = get_method(slug), tiny_model()
+    method = method.configure(**method.tiny_settings | {"sparsity": 0.25})
+    method.apply(model, random_tokens())
+    shapes: list[tuple[int, int]] = []
+
+    def watched(columns: Tensor, *rest: Tensor) -> Tensor:
+        shapes.append((columns.shape[1], columns.shape[0]))
+        return gathered(columns, *rest)
+
+    monkeypatch.setattr(activation_masks, "gathered", watched)
+    ids = random_tokens(samples, 9, seed=1).ids
+    with method.active(model, 8):
+        cache = cache_argument(model)
+        prompt = model.hf(ids[:, :8], use_cache=True)
+        assert not shapes
+        model.hf(ids[:, 8:], **{cache: prompt[cache]})
+    layers = [block.linears()[role] for block in model.blocks for role in gathering]
+    expected = [tuple(layer.weight.shape) for layer in layers] if samples == 1 else []
+    assert sorted(shapes) == sorted(expected)
+    for block, counts in zip(model.blocks, model.calibrated.counts, strict=True):
+        for role, (_, every) in counts.items():
+            layer = block.linears()["down" if slug == "cats" else role]
+            assert every == samples * layer.in_features

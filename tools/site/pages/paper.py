@@ -136,10 +136,12 @@ def _page(
 
 
 def headline(method: Method, atlas: Atlas) -> dict[str, tuple[Board, str, Answer] | None]:
-    """Return for each of `SHARES` the first board with a result, its page, and that result.
+    """Return for each of `SHARES` a board with a result, its page, and that result.
 
-    A share that was not measured has None; patterns that the method does not support are left out.
-    A method that was only measured at other shares has these instead.
+    It is the first board, or another one under the same conditions with a result closer to the
+    defaults: a method may act on all tokens or only after a prompt. A share that was not measured
+    has None; patterns that the method does not support are left out. A method that was only
+    measured at other shares has these instead.
     """
     rankings = [Ranking(board, atlas) for board in atlas.boards]
     paths = [path for _, path in board_addresses(atlas.boards)]
@@ -148,17 +150,26 @@ def headline(method: Method, atlas: Atlas) -> dict[str, tuple[Board, str, Answer
     if measured.isdisjoint(shares):
         others = (Question(share, structured=True) for share in measured)
         shares = [one.share for one in sorted(others, key=lambda one: one.order)] or shares
-    return {
-        share: next(
-            (
-                (ranking.board, path, answer)
-                for ranking, path in zip(rankings, paths, strict=True)
-                if (answer := ranking.answer(method.slug, share))
-            ),
-            None,
-        )
-        for share in shares
-    }
+
+    def shown(share: str) -> tuple[Board, str, Answer] | None:
+        results = [
+            (ranking, path, answer)
+            for ranking, path in zip(rankings, paths, strict=True)
+            if (answer := ranking.answer(method.slug, share))
+        ]
+        if not results:
+            return None
+        first = conditions(results[0][0].board)
+        equal = [one for one in results if conditions(one[0].board) == first]
+        ranking, path, answer = min(equal, key=lambda one: one[0].distance(one[2].row))
+        return ranking.board, path, answer
+
+    return {share: shown(share) for share in shares}
+
+
+def conditions(board: Board) -> tuple[str, str, str, str]:
+    """Return the protocol, model, number format and device of a board."""
+    return board.protocol, board.model, board.dtype, board.device
 
 
 def citation_tags(slug: str, paper: Paper, atlas: Atlas) -> str:

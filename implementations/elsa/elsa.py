@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from implementations.harness import (
+    BadInput,
     Calibration,
     Capabilities,
     Count,
@@ -76,9 +77,15 @@ class ELSA(WeightMethod):
     """Rank by squared weights times means of their squared gradients, or else by magnitude."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Also check that `at_once` divides the batch."""
+        """Also check that `at_once` divides the batch, and that a rising pull rises in time."""
         super().check(model, calibration)
         self.plan()
+        if self.rise != "none" and self.steps < self.interval + 2:
+            raise BadInput(
+                f"`steps` must be at least {self.interval + 2} if the pull rises, got "
+                f"{self.steps}: it stays zero up to the first update; set `interval` lower, or use "
+                "rise=none"
+            )
 
     def plan(self) -> Plan:
         """Return the training plan."""
@@ -98,7 +105,7 @@ class ELSA(WeightMethod):
         trained = [p for p in model.hf.requires_grad_(True).parameters() if p.numel()]
         weights = [x.weight for _, _, x in model.linears() if x.weight.numel()]
         admm = ADMM(weights, self.removed, self.aware)
-        first, far = [self.removed(w) for w in weights], distance(weights, admm.z)
+        dense_distance = distance(weights, admm.z)
 
         def after(step: int) -> None:
             if step % self.interval == 0:
@@ -113,24 +120,24 @@ class ELSA(WeightMethod):
             after=after,
             state=admm.state,
         )
-        last = [self.removed(w, v) for w, v in zip(weights, admm.v, strict=True)]
-        projected = [w.masked_fill(mask, 0) for w, mask in zip(weights, last, strict=True)]
-        near = distance(weights, projected)
+        masks = [self.removed(w, v) for w, v in zip(weights, admm.v, strict=True)]
+        projected = [w.masked_fill(mask, 0) for w, mask in zip(weights, masks, strict=True)]
+        trained_distance = distance(weights, projected)
         for w, z in zip(weights, projected, strict=True):
             w.copy_(z)
-        moved = sum(int((a != b).sum()) for a, b in zip(first, last, strict=True))
+        moved = sum(int((a != b).sum()) for a, b in zip(admm.first_masks, masks, strict=True))
         return {
             "course": training_course(losses, stream, plan.batch),
-            "distance_of_the_dense_model": far,
-            "distance_after_training": near,
-            "mask_moved": moved / max(sum(mask.numel() for mask in first), 1),
+            "distance_of_the_dense_model": dense_distance,
+            "distance_after_training": trained_distance,
+            "mask_moved": moved / max(sum(mask.numel() for mask in masks), 1),
         }
 
     def removed(self, x: Tensor, v: Tensor | None = None) -> Tensor:
         """Mark the entries of `x [out, in]` that the projection sets to zero.
 
-        These are the lowest `v x^2` of the matrix, where `v` are means of squared gradients, or the
-        lowest `|x|` without them.
+        These are the lowest `v x^2` of the matrix, where `v` are means of squared gradients after
+        clipping, or the lowest `|x|` without them.
         """
         scores = x.float().abs() if v is None else v.float() * x.float().square()
         return self.choose(scores, within="matrix")
@@ -157,7 +164,9 @@ class ADMM:
     ) -> None:
         self.weights, self.removed = weights, removed
         with torch.no_grad():
-            self.z = [w.float().masked_fill(removed(w, None), 0) for w in weights]
+            self.first_masks = [removed(w, None) for w in weights]
+            pairs = zip(weights, self.first_masks, strict=True)
+            self.z = [w.float().masked_fill(mask, 0) for w, mask in pairs]
         self.u = [torch.zeros_like(z) for z in self.z]
         self.v = [torch.zeros_like(z) if aware else None for z in self.z]
 

@@ -247,6 +247,12 @@ def test_the_last_projection_is_of_the_weights_alone(aware, monkeypatch):
     assert outcome.details["distance_after_training"] == pytest.approx(cut / size)
 
 
+def test_a_pull_that_would_stay_zero_is_refused():
+    with pytest.raises(BadInput, match="`steps` must be at least 34 if the pull rises, got 33"):
+        ELSA(rise="linear", steps=33).check(tiny_model(), TEXT)
+    ELSA(rise="linear", steps=34).check(tiny_model(), TEXT)
+
+
 def test_training_brings_the_weights_closer_to_sparse_ones():
     settings = {"steps": 60, "interval": 4, "learning_rate": 3e-3, "aware": False}
     pulled = small(penalty=0.1, **settings).apply(tiny_model(), TEXT)
@@ -255,6 +261,10 @@ def test_training_brings_the_weights_closer_to_sparse_ones():
     assert pulled.details["distance_of_the_dense_model"] == pytest.approx(
         free.details["distance_of_the_dense_model"]
     )
+    dense = weights_of(tiny_model())
+    removed = sum(float(w[small().removed(w)].square().sum()) for w in dense)
+    size = sum(float(w.square().sum()) for w in dense)
+    assert free.details["distance_of_the_dense_model"] == pytest.approx(math.sqrt(removed / size))
     assert 0 < pulled.details["mask_moved"] < 0.5
 
 

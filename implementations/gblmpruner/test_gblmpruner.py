@@ -49,6 +49,15 @@ def test_score_is_a_sum_of_two_products():
     assert scores(weight.bfloat16(), norms, gradients).dtype == torch.float32
 
 
+def test_the_scale_of_a_row_does_not_matter():
+    generator = torch.Generator().manual_seed(0)
+    weight, gradients = (torch.randn(6, 16, generator=generator) for _ in range(2))
+    norms, factors = torch.rand(16, generator=generator), 2.0 ** torch.arange(6)[:, None]
+    plain = scores(weight, norms, gradients.abs())
+    scaled = scores(weight * factors, norms, gradients.abs())
+    assert torch.equal(lowest(scaled), lowest(plain))
+
+
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 def test_masks_by_the_definition(norm):
     """Gradients are those of the dense model, norms those of the pruned one."""

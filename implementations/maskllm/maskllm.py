@@ -40,8 +40,8 @@ from implementations.harness import (
 )
 from implementations.maskllm.masks import all_masks, masked_weights, one_shot
 
-GROUP = 4  # weights in a group without a pattern
-MOST = 100  # masks of a group; 4:8 has 70
+DEFAULT_GROUP = 4  # weights in a group without a pattern
+MAX_MASKS = 100  # of a group; 4:8 has 70
 
 
 class MaskLLM(WeightMethod):
@@ -68,7 +68,7 @@ class MaskLLM(WeightMethod):
     learning_rate: Positive = 5e-4
     """Learning rate of the logits in the first step; it decays to a tenth along a cosine."""
     prior: Literal["sparsegpt", "wanda", "magnitude", "none"] = "sparsegpt"
-    """Method whose masks are more likely at the start; weights that it updates are not used."""
+    """Method whose masks are more likely at the start; SparseGPT without its weight updates."""
     strength: NonNegative = 3.0
     """Advantage of the prior's masks at the start, in standard deviations of the logits (alpha)."""
     deviation: Positive = 0.01
@@ -88,8 +88,8 @@ class MaskLLM(WeightMethod):
 
     @property
     def groups(self) -> NM:
-        """The pattern; without one, that of the sparsity in groups of `GROUP` weights."""
-        return self.pattern or NM(round((1 - self.sparsity) * GROUP), GROUP)
+        """The pattern; without one, that of the sparsity in groups of four weights."""
+        return self.pattern or NM(round((1 - self.sparsity) * DEFAULT_GROUP), DEFAULT_GROUP)
 
     @property
     def grouped(self) -> int:
@@ -108,10 +108,11 @@ class MaskLLM(WeightMethod):
         super().check(model, calibration)
         self.plan()
         masks = math.comb(self.grouped, self.groups.keep)
-        if masks > MOST:
+        if masks > MAX_MASKS:
             raise BadInput(
                 f"pattern {self.pattern} has {masks:,} masks for each group, and {self.slug()} "
-                f"needs a logit for each; use a pattern with at most {MOST}, such as 2:4 or 4:8"
+                f"needs a logit for each; use a pattern with at most {MAX_MASKS}, such as 2:4 or "
+                "4:8"
             )
         if self.prior == "none" and self.skip != "none":
             raise BadInput("`skip` needs the masks of a prior; use prior=wanda or skip=none")

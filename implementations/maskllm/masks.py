@@ -14,10 +14,11 @@ from torch.nn.utils import parametrize
 
 from implementations.harness import (
     NM,
+    Gram,
     LanguageModel,
     Tokens,
+    factored_layers,
     prune_by_input_norms,
-    prune_by_solving,
     smallest_per_group,
     walk,
 )
@@ -39,20 +40,26 @@ def one_shot(
 ) -> dict[nn.Linear, Tensor]:
     """Return the mask of every linear layer, boolean `[out, in]`, true where it keeps weights.
 
-    The masks are those of the method run alone. The model does not change.
+    For magnitude and Wanda, it is that of the method run alone. SparseGPT's scores are those of the
+    dense weights on dense inputs, without its updates. The model does not change.
     """
-    pruned = model if method == "magnitude" else copy.deepcopy(model)
-    if method != "magnitude":
+    if method == "sparsegpt":
+        masks = {}
+        for block in walk(model, calibration, edits=False):
+            factored = factored_layers(block, block.observe(Gram), DAMPING)
+            for _, linear, U, silent in factored:
+                costs = (linear.weight.float() / U.diagonal()).square().masked_fill(silent, 0)
+                masks[linear] = ~smallest_per_group(costs, pattern)
+        return masks
+    pruned = model
+    if method == "wanda":
+        pruned = copy.deepcopy(model)
         for block in walk(pruned, calibration):
-            if method == "wanda":
-                prune_by_input_norms(block, pattern)
-            else:
-                prune_by_solving(block, pattern, 32 * pattern.group, DAMPING)
-    layers = [linear for _, _, linear in model.linears()]
-    weights = [linear.weight.abs().float() for _, _, linear in pruned.linears()]
+            prune_by_input_norms(block, pattern)
+    pairs = zip(model.linears(), pruned.linears(), strict=True)
     return {
-        linear: ~smallest_per_group(weight, pattern)
-        for linear, weight in zip(layers, weights, strict=True)
+        linear: ~smallest_per_group(other.weight.abs().float(), pattern)
+        for (_, _, linear), (_, _, other) in pairs
     }
 
 

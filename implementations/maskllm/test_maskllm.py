@@ -21,12 +21,15 @@ from implementations.harness import (
     Tokens,
     get_method,
     next_token_loss,
+    smallest_per_group,
 )
 from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.maskllm import MaskLLM, maskllm
 from implementations.maskllm.maskllm import Choice
 from implementations.maskllm.masks import all_masks, masked_weights, one_shot
+from tests.observation import inputs
+from tests.one_layer import damped
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -120,7 +123,7 @@ def test_the_prior_raises_its_mask_and_lowers_the_opposite_one():
 
 
 @pytest.mark.parametrize("pattern", ["2:4", "1:4", "4:8"])
-@pytest.mark.parametrize("prior", ["sparsegpt", "wanda", "magnitude"])
+@pytest.mark.parametrize("prior", ["wanda", "magnitude"])
 def test_priors_are_the_masks_of_the_methods(prior: str, pattern: str):
     model, theirs = tiny_model(), tiny_model()
     before, method = fingerprint(model), small(pattern=pattern, prior=prior)
@@ -131,6 +134,21 @@ def test_priors_are_the_masks_of_the_methods(prior: str, pattern: str):
         torch.equal(~keep, removed)
         for keep, removed in zip(found.values(), zeros(theirs), strict=True)
     )
+    assert same(before, fingerprint(model))
+
+
+def test_the_prior_of_sparsegpt_scores_the_dense_model():
+    """The Hessians are those of the dense model, and no weight is updated."""
+    model = tiny_model()
+    before, pattern = fingerprint(model), small().groups
+    masks = one_shot(model, TEXT, "sparsegpt", pattern)
+    assert list(masks) == [linear for _, _, linear in model.linears()]
+    for linear, keep in masks.items():
+        X = inputs(model, linear, random_tokens())
+        inverse = torch.linalg.inv(damped(X.T @ X))
+        U = torch.linalg.cholesky(inverse, upper=True)
+        costs = (linear.weight.double() / U.diagonal()).square()
+        assert torch.equal(keep, ~smallest_per_group(costs, pattern))
     assert same(before, fingerprint(model))
 
 

@@ -76,7 +76,7 @@ class PrunerZero(WeightMethod):
         for role, linear in block.linears().items():
             W = linear.weight.abs().float()
             if not W.numel():
-                continue  # of a part that was removed before
+                continue  # the part was removed before
             values = {"W": W, "G": G[role].to(W.device)} | ({"X": X[role]} if X else {})
             scores = formula(values).expand_as(W)
             if scores.isnan().any():

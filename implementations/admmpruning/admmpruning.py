@@ -55,7 +55,7 @@ class ADMMPruning(WeightMethod):
     gradual: bool = True
     """Raise the share of masked weights over these iterations, instead of masking all at once."""
     damping: NonNegative = 0.1
-    """Value added to the Hessian's diagonal, as a fraction of its mean."""
+    """Value added to the diagonal of the scaled inputs' Hessian, as a fraction of its mean."""
     penalty: Positive = 1.0
     """Penalty for the distance between the weights and their masked copy (rho)."""
 

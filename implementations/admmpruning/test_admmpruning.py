@@ -32,10 +32,23 @@ def damped(gram: Tensor, damping: float = 0.1) -> Tensor:
     return gram.double() + damping * gram.double().diagonal().diag()  # D (0.1 I) D
 
 
-@pytest.mark.parametrize("setting", [{"sparsity": 0.7}, {"pattern": "2:4"}], ids=str)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"sparsity": 0.7},
+        {"pattern": "2:4"},
+        {"sparsity": 0.7, "penalty": 0.5},
+        {"sparsity": 0.7, "penalty": 2.0},
+        {"sparsity": 0.7, "damping": 0.2},
+    ],
+    ids=str,
+)
 def test_a_fixed_mask_converges_to_the_exact_solution(setting):
     W, gram = problem()
-    H, masked = damped(gram), pruned(W, gram, iterations=0, choosing=0, **setting)
+    H, masked = (
+        damped(gram, setting.get("damping", 0.1)),
+        pruned(W, gram, iterations=0, choosing=0, **setting),
+    )
     best = least_squares(W, H, masked == 0)
     for iterations, accuracy in ((20, 1e-4), (200, 1e-6)):
         result = pruned(W, gram, iterations=iterations, choosing=0, **setting)

@@ -86,22 +86,26 @@ class ALPS(WeightMethod):
     ) -> Tensor:
         """Return the pruned and refitted weight `[out, in]`, fp32, given the result of `scale`."""
         dense = weight.float() * scales
-        if not self.removed(dense).any():
+        removed = self.removed(dense)
+        if not removed.any():
             return weight.float()  # scaling would round
         G = dense @ H
-        W = self.admm(dense, G, values, vectors)
+        W = self.admm(dense, removed, G, values, vectors)
         return self.refitted(W, G, H, self.removed(W)) / scales
 
-    def admm(self, dense: Tensor, G: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
+    def admm(
+        self, dense: Tensor, removed: Tensor, G: Tensor, values: Tensor, vectors: Tensor
+    ) -> Tensor:
         """Return the dense copy `[out, in]` after the last iteration (Algorithm 1).
 
-        `G [out, in]` is the product of the `dense` weight and H.
+        `removed [out, in]` marks what magnitude removes from the `dense` weight, and `G [out, in]`
+        is the product of this weight and H.
         """
         code = self.schedule == "paper-code"
-        before = self.removed(dense) if code else torch.zeros_like(dense, dtype=torch.bool)
+        before = removed if code else torch.zeros_like(removed)
         start = dense.masked_fill(before, 0), torch.zeros_like(dense)
         D, V = start
-        kept, rho = dense.numel() - int(self.removed(dense).sum()), self.penalty
+        kept, rho = int((~removed).sum()), self.penalty
         moved = not code  # the official code lowers rho until the selection first moves
         for t in range(1, self.iterations + 1):
             W = ((G - V + rho * D) @ vectors / (values + rho)) @ vectors.T

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.alps import ALPS
+from implementations.alps import ALPS, alps
 from implementations.alps.alps import growth
 from implementations.harness import inverse_factor, smallest, sparse_solve
 from tests.observation import check_walk
@@ -39,7 +39,7 @@ def algorithm_1(W: Tensor, gram: Tensor, config: ALPS) -> tuple[Tensor, int]:
     H = damped(gram)
     scale = H.diagonal().sqrt()
     H, dense = H / scale / scale[:, None], W.double() * scale
-    D, V, rho, t = dense, torch.zeros_like(dense), 0.1, 0
+    D, V, rho, t = dense, torch.zeros_like(dense), config.penalty, 0
     before, eye = torch.zeros_like(W, dtype=torch.bool), torch.eye(len(H))
     while t < config.iterations:
         t += 1
@@ -47,7 +47,7 @@ def algorithm_1(W: Tensor, gram: Tensor, config: ALPS) -> tuple[Tensor, int]:
         removed = config.choose((W + V / rho).abs(), within="matrix")
         D = torch.where(removed, 0, W + V / rho)
         V = V + rho * (W - D)
-        if t % 3 == 0:
+        if t % config.every == 0:
             changed, kept = int((removed != before).sum()), int((~removed).sum())
             if changed == 0:
                 break
@@ -56,7 +56,13 @@ def algorithm_1(W: Tensor, gram: Tensor, config: ALPS) -> tuple[Tensor, int]:
     return config.choose(W.abs(), within="matrix"), t
 
 
-SETTINGS = [{"sparsity": 0.5}, {"sparsity": 0.7}, {"pattern": "2:4"}, {"pattern": "1:4"}]
+SETTINGS = [
+    {"sparsity": 0.5},
+    {"sparsity": 0.7},
+    {"sparsity": 0.5, "penalty": 0.3, "every": 2},
+    {"pattern": "2:4"},
+    {"pattern": "1:4"},
+]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
@@ -156,7 +162,30 @@ def test_the_official_code_stops_when_few_weights_change(schedule, last, monkeyp
 
     monkeypatch.setattr(ALPS, "removed", removed)
     pruned(W, gram, sparsity=0.5, schedule=schedule, iterations=60)
-    assert len(calls) - last == (3 if schedule == "paper" else 4)  # outside of the iterations
+    assert len(calls) - last == 2  # before and after the iterations
+
+
+@pytest.mark.parametrize(("rows", "moves"), [(20, False), (21, True)])
+def test_the_official_code_raises_the_penalty_once_more_than_half_a_percent_change(
+    rows, moves, monkeypatch
+):
+    W, gram = problem(rows=1024)  # 8192 weights are kept, of which 0.5 % are 40.96
+    masks, factors = itertools.count(), []
+
+    def removed(self, weights):
+        mask = torch.zeros_like(weights, dtype=torch.bool)
+        mask[:, :8] = True
+        mask[:rows, [0, 15]] ^= next(masks) > 6  # two changes in a row, at the second comparison
+        return mask
+
+    def grown(changed, kept):
+        factors.append((changed, kept))
+        return growth(changed, kept)
+
+    monkeypatch.setattr(ALPS, "removed", removed)
+    monkeypatch.setattr(alps, "growth", grown)
+    pruned(W, gram, sparsity=0.5, schedule="paper-code", iterations=9)
+    assert factors == ([(2 * rows, 8192)] if moves else [])
 
 
 def test_a_sparse_matrix_stays():

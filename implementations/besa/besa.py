@@ -109,10 +109,11 @@ class BESA(WeightMethod):
         samples = replace(calibration, batch_size=1)  # one per step
         for block in walk(model, samples, beside=self.inputs == "dense", resumes=False):
             layers = block.linears()
-            with block.watching(ColumnNorm) as seen:  # layers still dense
-                targets = block_outputs(block)
             if self.inputs == "dense":
-                targets = block_outputs(block.beside)
+                seen, targets = block.observe(ColumnNorm), block_outputs(block.beside)
+            else:
+                with block.watching(ColumnNorm) as seen:  # layers still dense
+                    targets = block_outputs(block)
             scores = {r: layer.weight.abs().float() * seen[r].norms for r, layer in layers.items()}
             uniform = {
                 role: layer.weight.masked_fill(self.choose(scores[role]), 0)

@@ -23,27 +23,27 @@ class Prodigy(torch.optim.Optimizer):
 
     def __init__(self, parameters: Iterable[Tensor], factor: float = 1.0) -> None:
         super().__init__(parameters, {})
-        self.factor, self.size, self.gain = factor, FIRST, 0.0
+        self.factor, self.distance, self.numerator = factor, FIRST, 0.0
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Update the parameters that have gradients."""
         trained = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        d, slope = self.size, 0.0
-        self.gain *= BETA3  # r
+        d, denominator = self.distance, 0.0
+        self.numerator *= BETA3  # r
         for p in trained:
             g, state = p.grad, self.state[p]
             if not state:
                 zero = torch.zeros_like
                 state.update(start=p.clone(), m=zero(p), v=zero(p), s=zero(p))
-            self.gain += d * d / FIRST * float((g * (state["start"] - p)).sum())
+            self.numerator += d * d / FIRST * float((g * (state["start"] - p)).sum())
             state["m"].mul_(BETA1).add_(g, alpha=d * (1 - BETA1))
             state["v"].mul_(BETA2).addcmul_(g, g, value=d * d * (1 - BETA2))
             state["s"].mul_(BETA3).add_(g, alpha=d * d / FIRST)
-            slope += float(state["s"].abs().sum())  # ||s||_1
-        if not slope:
+            denominator += float(state["s"].abs().sum())  # ||s||_1
+        if not denominator:
             return
-        self.size = max(d, self.factor * self.gain / slope)
+        self.distance = max(d, self.factor * self.numerator / denominator)
         for p in trained:
             m, v = self.state[p]["m"], self.state[p]["v"]
-            p.addcdiv_(m, v.sqrt().add_(self.size * EPSILON), value=-d)
+            p.addcdiv_(m, v.sqrt().add_(self.distance * EPSILON), value=-d)

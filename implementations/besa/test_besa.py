@@ -135,7 +135,7 @@ def test_prodigy_equals_the_official_optimiser():
         optimiser.step()
     assert a.tolist() == pytest.approx([0.5650383, -1.495553], rel=1e-5)
     assert b.item() == pytest.approx(4.451331, rel=1e-5)
-    assert optimiser.size == pytest.approx(1.3845384, rel=1e-5)
+    assert optimiser.distance == pytest.approx(1.3845384, rel=1e-5)
 
 
 # Blocks
@@ -255,6 +255,8 @@ def test_targets_are_outputs_of_the_dense_block(source: str, monkeypatch: pytest
 
 def test_sparsities_out_of_reach_of_the_sigmoid_use_none():
     assert BESA(sparsity=0.58).smoothed
+    assert BESA(sparsity=0.42).smoothed
+    assert not BESA(sparsity=0.4).smoothed
     assert not BESA(sparsity=0.6).smoothed
     assert not BESA(smooth=False).smoothed
     BESA(smooth=True, sparsity=0.62).check(tiny_model(), CALIBRATION)

@@ -21,7 +21,7 @@ from implementations.harness import (
 )
 from implementations.harness.contract.helpers import fingerprint, same
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.wandapp import WandaPP
+from implementations.wandapp import WandaPP, wandapp
 from implementations.wandapp.wandapp import regional_gradients, scores, window_norms
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -216,6 +216,16 @@ def test_every_step_is_one_window_towards_the_dense_block_on_the_same_inputs(
     torch.testing.assert_close(torch.stack(stepped).sort()[0], torch.stack(errors).sort()[0])
 
 
+def test_all_rounds_of_a_block_share_one_rmsprop(monkeypatch: pytest.MonkeyPatch):
+    used: list[torch.optim.Optimizer] = []
+    monkeypatch.setattr(wandapp, "gradient_step", lambda optimiser, *_: used.append(optimiser))
+    WandaPP(rounds=3).apply(tiny_model(blocks=1), CALIBRATION)
+    assert len(used) == 3 * 6
+    assert len({id(one) for one in used}) == 1
+    assert type(used[0]) is torch.optim.RMSprop
+    assert used[0].defaults["alpha"] == 0.99
+
+
 def test_steps_in_bf16_are_not_lost():
     """Each step is far below half of the distance between two large numbers in bf16."""
     dense = tiny_model(blocks=1, dtype=torch.bfloat16)
@@ -238,3 +248,5 @@ def test_on_the_real_model_training_helps(first_blocks: Any):
     details = method.apply(model, first_blocks.short).details
     for before, after in zip(details["error_before"], details["error_after"], strict=True):
         assert after < before
+    wanda = first_blocks.error("wanda", pattern="2:4")
+    assert first_blocks.error("wandapp", pattern="2:4", rate=1e-4, alpha=0) < wanda

@@ -200,10 +200,10 @@ def importance(model: LanguageModel, samples: Tokens) -> Tensor:
 
     The paper's importance, `-cos`, is smaller by 1, which does not affect `normalised`.
     """
-    found = []
+    distances = []
     for block in walk(model, samples, edits=False):
-        found.append(block.token_mean(cosine_distance))
-    return torch.tensor(found, dtype=torch.float64)
+        distances.append(block.token_mean(cosine_distance))
+    return torch.tensor(distances, dtype=torch.float64)
 
 
 def normalised(values: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from implementations.harness import (
     Positive,
     Ratio,
     Tokens,
+    WalkedBlock,
     WeightMethod,
     Whole,
     damped_factor,
@@ -68,12 +69,16 @@ class ADMMPruning(WeightMethod):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for block in walk(model, calibration):
-            grams = block.observe(Gram)  # X^T X, once per distinct input
-            for gram, linears in block.sharing(grams):
-                where = f"block {block.index}, {', '.join(linears)}"
-                norms, hessian, inverse = self.scale(gram.matrix, where)
-                for linear in linears.values():
-                    linear.weight.copy_(self.solve(linear.weight, norms, hessian, inverse))
+            self.prune_block(block)  # its matrices are freed before the next block's are collected
+
+    def prune_block(self, block: WalkedBlock) -> None:
+        """Prune the linear layers of a block in place, from the activations of the dense block."""
+        grams = block.observe(Gram)  # X^T X, once per distinct input
+        for gram, linears in block.sharing(grams):
+            where = f"block {block.index}, {', '.join(linears)}"
+            norms, hessian, inverse = self.scale(gram.matrix, where)
+            for linear in linears.values():
+                linear.weight.copy_(self.solve(linear.weight, norms, hessian, inverse))
 
     def scale(self, gram: Tensor, where: str = "layer") -> tuple[Tensor, Tensor, Tensor]:
         """Return the norms of the inputs `[in]`, H of inputs of norm 1, and `(H + rho I)^-1`.

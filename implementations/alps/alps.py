@@ -24,6 +24,7 @@ from implementations.harness import (
     Positive,
     Ratio,
     Tokens,
+    WalkedBlock,
     WeightMethod,
     Whole,
     walk,
@@ -61,12 +62,16 @@ class ALPS(WeightMethod):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for block in walk(model, calibration):
-            # X^T X once per distinct input, fp64: near ties in the selection amplify rounding
-            grams = block.observe(partial(Gram, dtype=torch.float64))
-            for gram, linears in block.sharing(grams):
-                scales, H, values, vectors = self.scale(gram.matrix)
-                for linear in linears.values():
-                    linear.weight.copy_(self.solve(linear.weight, scales, H, values, vectors))
+            self.prune_block(block)  # its matrices are freed before the next block's are collected
+
+    def prune_block(self, block: WalkedBlock) -> None:
+        """Prune the linear layers of a block in place, from the activations of the dense block."""
+        # X^T X once per distinct input, fp64: near ties in the selection amplify rounding
+        grams = block.observe(partial(Gram, dtype=torch.float64))
+        for gram, linears in block.sharing(grams):
+            scales, H, values, vectors = self.scale(gram.matrix)
+            for linear in linears.values():
+                linear.weight.copy_(self.solve(linear.weight, scales, H, values, vectors))
 
     def scale(self, gram: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the scales of the inputs `[in]`, H of the scaled inputs, and its eigensystem.

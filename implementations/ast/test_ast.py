@@ -195,6 +195,7 @@ def test_the_defaults_are_those_of_the_runs_on_llama2_7b():
     plan = method.plan()
     assert (plan.betas, plan.clip) == ((0.9, 0.95), 1.0)
     assert plan.factor(plan.steps - 1) == pytest.approx(0.1, abs=1e-3)
+    assert [plan.factor(step) for step in (0, 249, 499)] == pytest.approx([1 / 500, 0.5, 1])
     # Its loss is CE + KL / 2, which is ours times 1.5.
     assert (1 - method.alpha) / method.alpha == pytest.approx(2)
 

@@ -326,9 +326,16 @@ def test_both_losses_of_a_step_use_one_decision():
                 stage.after(step)
                 assert torch.equal(stage.removed, drawn)
             else:
+                with atp.rest(stage.network):
+                    final = decided(stage.patterns, stage.network(), 0.3)
                 stage.after(step)  # what comes now is final
-                share = (stage.removed * stage.patterns.costs).sum() / stage.patterns.costs.sum()
+                assert torch.equal(stage.removed, final)
+                costs = stage.patterns.costs
+                share = (stage.removed * costs).sum() / costs.sum()
                 assert float(share) == pytest.approx(0.3, abs=0.02)
+                assert float(stage.open) == pytest.approx(
+                    float((~drawn * costs).sum() / costs.sum())
+                )
             masks.append(stage.removed.clone())
     changing = [not torch.equal(a, b) for a, b in itertools.pairwise(masks)]
     assert any(changing[: stage.deciding - 1])

@@ -8,12 +8,14 @@ starts from the smaller model.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from implementations.harness import (
+    AtlasWarning,
     Candidates,
     Capabilities,
     Count,
@@ -85,6 +87,13 @@ class Bonsai(UnitMethod):
             loss = Candidates(model, lambda: perplexity(model, text).value, *self.kinds)
             off = perturbed(prior, share, self.pairs)  # [masks, units]
             values = [min(loss(mask), WORST) for mask in track(off, "trying sub-models")]
+            if min(values) == WORST:
+                warnings.warn(
+                    f"the perplexity of every sub-model is {WORST:g} or more, so that the units of "
+                    "this round are not compared; use a smaller `step` or a lower sparsity",
+                    AtlasWarning,
+                    stacklevel=2,
+                )
             y = -torch.tensor(values, dtype=torch.float64)
             scores, tau = regressed((~off[:, weak]).double(), y)
             details = {"evaluations": loss.evaluations, "tau": tau}

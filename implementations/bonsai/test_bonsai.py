@@ -21,6 +21,7 @@ from implementations.bonsai.bonsai import (
     weakest,
 )
 from implementations.harness import (
+    AtlasWarning,
     LanguageModel,
     NumericsError,
     Tokens,
@@ -370,6 +371,15 @@ def test_a_broken_sub_model_counts_as_the_worst(monkeypatch):
     outcome = Bonsai(sparsity=0.2, step=0.2, pairs=4).apply(model, tokens)
     assert set(seen[0].tolist()) == {-1e8, -50.0}
     assert outcome.achieved == pytest.approx(0.2, abs=0.06)
+
+
+def test_warns_if_all_sub_models_are_broken(monkeypatch):
+    def broken(of: LanguageModel, tokens: Tokens) -> object:
+        raise NumericsError("not finite")
+
+    monkeypatch.setattr(bonsai, "perplexity", broken)
+    with pytest.warns(AtlasWarning, match="every sub-model is 1e\\+08 or more"):
+        Bonsai(sparsity=0.2, step=0.2, pairs=2).apply(tiny_model(), random_tokens())
 
 
 @pytest.mark.model

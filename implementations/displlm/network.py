@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from implementations.harness import NumericsError
+
 OPEN = 3.0  # added to every logit, so that nearly all gates are open at the start
 
 
@@ -33,8 +35,17 @@ class Logits(nn.Module):
         self.source = HyperNetwork(widths) if hypernetwork else nn.ParameterList(numbers)
 
     def own(self) -> list[Tensor]:
-        """Return the vectors without the offset that keeps gates open at the start."""
-        return self.source() if isinstance(self.source, HyperNetwork) else list(self.source)
+        """Return the vectors without the offset that keeps gates open at the start.
+
+        Raises `NumericsError` for logits that are not finite.
+        """
+        vectors = self.source() if isinstance(self.source, HyperNetwork) else list(self.source)
+        if not bool(torch.cat(vectors).isfinite().all()):
+            raise NumericsError(
+                "the logits of the gates are NaN or infinite; use a lower learning rate, or load "
+                "the model in a wider dtype (--dtype float32)"
+            )
+        return vectors
 
     def draw(self, temperature: float) -> Tensor:
         """Draw all gates, `[units]`; parts that share a vector also share its draw."""

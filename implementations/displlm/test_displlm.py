@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
 
-from implementations.displlm import DispLLM, displlm
+from implementations.displlm import DispLLM, displlm, network
 from implementations.displlm.displlm import (
     VECTORS,
     Budget,
@@ -24,6 +24,7 @@ from implementations.harness import (
     BadInput,
     Calibration,
     LanguageModel,
+    NumericsError,
     Plan,
     Stream,
     Tokens,
@@ -299,8 +300,11 @@ def test_one_draw_serves_both_terms_at_a_steady_rate(monkeypatch):
     for name, fake in (("gated", gated), ("optimise", optimise), ("budget_loss", watched)):
         monkeypatch.setattr(displlm, name, fake)
     monkeypatch.setattr(displlm, "on_both_branches", twice)
+    monkeypatch.setattr(network, "reinmax", lambda x, t: (seen.update(t=t), reinmax(x, t))[1])
     model = tiny_model()
-    DispLLM(steps=7, sparsity=0.2, strength=6, hypernetwork=False).apply(model, text_for(model))
+    method = DispLLM(steps=7, sparsity=0.2, strength=6, hypernetwork=False, temperature=1.5)
+    method.apply(model, text_for(model))
+    assert seen["t"] == 1.5
     assert torch.equal(seen["gates"].values, 2 * seen["drawn"])
     assert seen["plan"] == Plan(7, 1e-3, 1, decay="none", weight_decay=0.05, clip=None)
     budget = Budget(tiny_model())
@@ -309,6 +313,37 @@ def test_one_draw_serves_both_terms_at_a_steady_rate(monkeypatch):
     assert int(penalised[0]) == budget.kept(counted(list(seen["drawn"].split(budget.counts))))
     penalty = abs(math.log(int(penalised[0]) / (0.8 * budget.all)))
     assert seen["loss"] == pytest.approx(seen["plain"] + 6 * penalty, rel=1e-5)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_reports_how_many_gates_were_open_before_the_cut(monkeypatch, closed: bool):
+    budget = Budget(tiny_model())
+
+    def optimise(parameters, *_) -> list[float]:
+        for logits_ in parameters if closed else ():  # otherwise all are 0, and OPEN is added
+            logits_.data.fill_(-30)
+            logits_.data[: len(logits_) // 2] = 30
+        return [1.0]
+
+    monkeypatch.setattr(displlm, "optimise", optimise)
+    method = DispLLM(steps=1, sparsity=0.2, hypernetwork=False)
+    found = method.apply(tiny_model(), text_for(tiny_model())).details["open_before_the_cut"]
+    if closed:
+        halves = [[count // 2 for count in row] for row in budget.sizes]
+        assert found["drawn"] == found["likely"] == budget.kept(halves) / budget.all
+    else:
+        assert found["likely"] == 1
+        assert 0.85 < found["drawn"] < 0.98  # each gate is open with a probability of 0.953
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_refused(bad: float):
+    gates = Logits([[4, 4, 4, 6, 4]], False, None)
+    with torch.no_grad():
+        gates.own()[3][1] = bad
+    for use in (gates.own, lambda: gates.draw(1.0)):
+        with pytest.raises(NumericsError, match="logits of the gates are NaN or infinite"):
+            use()
 
 
 def test_a_block_without_channels_is_refused():

@@ -134,6 +134,19 @@ def test_scores_are_added_up_over_the_steps_with_weights_that_move(scale: float)
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
+def test_the_penalty_uses_the_learning_rate_of_the_step(monkeypatch):
+    rates, pull = [], DPruner.pull
+
+    def recorded(method: DPruner, gradient: Tensor, general: Tensor, rate: float) -> Tensor:
+        rates.append(rate)
+        return pull(method, gradient, general, rate)
+
+    monkeypatch.setattr(DPruner, "pull", recorded)
+    scored(small(steps=4, batch=1), given())
+    assert len(rates) == 4 * 14  # layers
+    assert rates[::14] == pytest.approx([0.03, 0.03, 0.02, 0.01])
+
+
 def test_the_rate_rises_for_a_tenth_and_then_falls(monkeypatch):
     plans: list[Plan] = []
 

@@ -32,7 +32,7 @@ from implementations.harness import (
 )
 
 SAMPLE = 2048  # tokens per sample in the official code; the threshold applies to a sum over them
-STEADY = 1e-12  # smallest variance used for an input
+SMALLEST_VARIANCE = 1e-12  # of an input, so that constant inputs do not divide by zero
 
 
 class DSnoT(WeightMethod):
@@ -78,7 +78,7 @@ class DSnoT(WeightMethod):
                 removed = first = self.choose(metrics[role])
                 if W.numel() and role not in PARTS.get(self.skip, ()):
                     terms = W * (SAMPLE * seen.mean).float()  # contribution to the output, C
-                    variance = seen.variance.clamp(min=STEADY).float()
+                    variance = seen.variance.clamp(min=SMALLEST_VARIANCE).float()
                     worth = terms / variance**self.variance_power
                     costs = metrics[role] if self.pattern else W.abs() * norms[role]
                     removed = self.revise(first, terms, worth, costs)
@@ -86,6 +86,7 @@ class DSnoT(WeightMethod):
                     both = torch.stack([(terms * mask).sum(dim=1) for mask in (first, removed)])
                     errors.append(both.abs())
                 linear.weight.masked_fill_(removed, 0)
+            del metrics  # otherwise they stay in memory until the next block has its own
         # A model without attention has no layer to revise if the MLP is skipped.
         before, after = torch.cat(errors, dim=1).mean(dim=1).tolist() if errors else (0.0, 0.0)
         return {"exchanged": exchanged, "error_before": before, "error_after": after}

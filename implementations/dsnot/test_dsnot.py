@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
-from implementations.dsnot import DSnoT
+from implementations.dsnot import DSnoT, dsnot
 from implementations.harness import Gram, Moments, get_method, inverse_factor, walk
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 
@@ -32,8 +33,8 @@ def revised(terms, removed, worth=None, costs=None, **settings) -> list[list[int
         mask[row, columns] = True
     worth = terms if worth is None else torch.tensor(worth)
     costs = terms.abs() if costs is None else torch.tensor(costs)
-    found = DSnoT(**settings).revise(mask, terms, worth, costs)
-    return [row.nonzero().flatten().tolist() for row in found]
+    result = DSnoT(**settings).revise(mask, terms, worth, costs)
+    return [row.nonzero().flatten().tolist() for row in result]
 
 
 def test_one_exchange_by_hand():
@@ -53,8 +54,8 @@ def test_stops_after_the_number_of_cycles():
     terms, worth, costs = problem()
     first = DSnoT().choose(costs)
     for cycles in (1, 3):
-        found = DSnoT(cycles=cycles, threshold=0).revise(first, terms, worth, costs)
-        assert (first & ~found).sum(dim=1).max() == cycles
+        result = DSnoT(cycles=cycles, threshold=0).revise(first, terms, worth, costs)
+        assert (first & ~result).sum(dim=1).max() == cycles
 
 
 def test_row_stops_without_candidates_of_the_right_sign():
@@ -69,12 +70,12 @@ def test_rows_keep_their_sparsity_and_weights_move_once(settings):
     terms, worth, costs = problem()
     method = DSnoT(**settings)
     first = method.choose(costs)
-    found = method.revise(first, terms, worth, costs)
-    assert not torch.equal(first, found)
-    assert torch.equal(found.sum(dim=1), first.sum(dim=1))
+    result = method.revise(first, terms, worth, costs)
+    assert not torch.equal(first, result)
+    assert torch.equal(result.sum(dim=1), first.sum(dim=1))
     if method.pattern:
-        assert (found.unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
-    back, away = first & ~found, ~first & found
+        assert (result.unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
+    back, away = first & ~result, ~first & result
     assert torch.equal(back.sum(dim=1), away.sum(dim=1))
 
 
@@ -84,8 +85,8 @@ def test_with_the_sign_check_errors_shrink_without_changing_sign(settings):
     first = DSnoT(**settings).choose(costs)
     errors = [(terms * first).sum(dim=1)]
     for cycles in range(1, 12):
-        found = DSnoT(**settings, cycles=cycles).revise(first, terms, worth, costs)
-        errors.append((terms * found).sum(dim=1))
+        result = DSnoT(**settings, cycles=cycles).revise(first, terms, worth, costs)
+        errors.append((terms * result).sum(dim=1))
     for before, after in pairwise(errors):
         assert torch.equal(before.sign(), after.sign())
         if "same_sign" in settings:
@@ -102,7 +103,7 @@ def test_without_the_sign_check_errors_may_overshoot():
 def test_equals_a_plain_loop_over_rows(seed):
     terms, worth, costs = problem(seed=seed)
     first = DSnoT().choose(costs)
-    found = DSnoT().revise(first, terms, worth, costs)
+    result = DSnoT().revise(first, terms, worth, costs)
     for row in range(len(terms)):
         C, G, A = (x[row].tolist() for x in (terms, worth, costs))
         removed = set(first[row].nonzero().flatten().tolist())
@@ -118,7 +119,7 @@ def test_equals_a_plain_loop_over_rows(seed):
             revived.add(j)
             dropped = (dropped - {j}) | {i}
             error += C[i] - C[j]
-        assert set(found[row].nonzero().flatten().tolist()) == dropped
+        assert set(result[row].nonzero().flatten().tolist()) == dropped
 
 
 def test_patterns_exchange_within_a_group():
@@ -135,9 +136,9 @@ def test_patterns_exchange_within_a_group():
 def test_row_stops_at_a_group_without_kept_weights():
     terms = [[4.0, 3, 1, 0.5, 9, 9, 1, 1]]
     costs = [[0.0, 0, 1, 2, 5, 5, 0, 0]]
-    found = revised(terms, [[0, 1, 6, 7]], costs=costs, pattern="2:4")
-    assert [j for j in found[0] if j < 4] == [2, 3]
-    assert len(found[0]) == 4
+    result = revised(terms, [[0, 1, 6, 7]], costs=costs, pattern="2:4")
+    assert [j for j in result[0] if j < 4] == [2, 3]
+    assert len(result[0]) == 4
 
 
 def test_reported_error_is_that_of_the_masks():
@@ -165,35 +166,68 @@ def test_reported_error_is_that_of_the_masks():
 )
 def test_skipped_layers_keep_their_initial_mask(skip, same):
     method = DSnoT(sparsity=0.5, skip=skip)
-    first, found = (tiny_model(blocks=1) for _ in range(2))
+    first, result = (tiny_model(blocks=1) for _ in range(2))
     method.model_copy(update={"threshold": 1e9}).apply(first, random_tokens())
-    method.apply(found, random_tokens())
-    for (_, role, a), (_, _, b) in zip(first.linears(), found.linears(), strict=True):
+    method.apply(result, random_tokens())
+    for (_, role, a), (_, _, b) in zip(first.linears(), result.linears(), strict=True):
         assert torch.equal(a.weight, b.weight) == (role in same)
 
 
 @pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
 @pytest.mark.parametrize("initial", ["wanda", "magnitude"])
 def test_large_threshold_keeps_the_initial_mask(initial, settings):
-    found, plain = tiny_model(), tiny_model()
-    DSnoT(initial=initial, threshold=1e9, skip="none", **settings).apply(found, random_tokens())
+    result, plain = tiny_model(), tiny_model()
+    DSnoT(initial=initial, threshold=1e9, skip="none", **settings).apply(result, random_tokens())
     rows = {"compare": "row"} if initial == "magnitude" else {}
     get_method(initial).configure(**settings, **rows).apply(plain, random_tokens())
-    for (_, _, a), (_, _, b) in zip(found.linears(), plain.linears(), strict=True):
+    for (_, _, a), (_, _, b) in zip(result.linears(), plain.linears(), strict=True):
         assert torch.equal(a.weight, b.weight)
 
 
 def test_initial_sparsegpt_mask_does_not_update_weights():
-    dense, found = tiny_model(blocks=1), tiny_model(blocks=1)
+    dense, result = tiny_model(blocks=1), tiny_model(blocks=1)
+    for model in (dense, result):
+        model.layers[0].input_layernorm.weight.data[3] = 0  # its weights cost nothing
+        model.blocks[0].attention.q.weight.data[:, 3] = 100
     method = DSnoT(sparsity=0.5, initial="sparsegpt", threshold=1e9, damping=0.1)
-    method.apply(found, random_tokens())
+    method.apply(result, random_tokens())
     for block in walk(dense, random_tokens()):
         grams = block.observe(Gram)
         for role, linear in block.linears().items():
-            costs = linear.weight / inverse_factor(grams[role].matrix, 0.1).diagonal()
+            H = grams[role].matrix
+            costs = linear.weight / inverse_factor(H, 0.1).diagonal() * (H.diagonal() > 0)
             lowest = costs.abs().argsort(dim=1)[:, : linear.in_features // 2]
             expected = linear.weight.scatter(1, lowest, 0.0)
-            assert torch.equal(found.blocks[0].linears()[role].weight, expected)
+            assert torch.equal(result.blocks[0].linears()[role].weight, expected)
+    assert not result.blocks[0].attention.q.weight[:, 3].any()
+
+
+def test_one_block_at_a_time_keeps_its_scores(monkeypatch):
+    observe, scores = DSnoT.observe, []
+
+    def counted(*args, **settings):
+        for block in walk(*args, **settings):
+            assert not any(each() is not None for each in scores)
+            yield block
+
+    def observed(*args):
+        metrics, norms = observe(*args)
+        scores.extend(map(weakref.ref, metrics.values()))
+        return metrics, norms
+
+    monkeypatch.setattr(DSnoT, "observe", observed)
+    monkeypatch.setattr(dsnot, "walk", counted)
+    DSnoT().apply(tiny_model(), random_tokens())
+    assert len(scores) == 14
+
+
+def test_norms_do_not_depend_on_the_first_mask():
+    for block in walk(tiny_model(blocks=1), random_tokens()):
+        _, expected = DSnoT(initial="wanda").observe(block)
+        for initial in ("sparsegpt", "magnitude"):
+            _, norms = DSnoT(initial=initial).observe(block)
+            for role, norm in norms.items():
+                torch.testing.assert_close(norm, expected[role])
 
 
 @pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
@@ -201,7 +235,7 @@ def test_initial_sparsegpt_mask_does_not_update_weights():
 def test_revises_a_magnitude_mask_with_moments_and_wanda_scores(settings, power):
     # A pattern removes the smallest first score; without one, Wanda's smallest is removed.
     method = DSnoT(initial="magnitude", variance_power=power, **settings)
-    dense, found = tiny_model(blocks=1), tiny_model(blocks=1)
+    dense, result = tiny_model(blocks=1), tiny_model(blocks=1)
     seen = {}
     linears = dense.blocks[0].linears()
     for role in ("q", "o"):
@@ -209,11 +243,11 @@ def test_revises_a_magnitude_mask_with_moments_and_wanda_scores(settings, power)
             lambda _, args, role=role: seen.update({role: args[0].flatten(end_dim=-2)})
         )
     dense.hf(random_tokens().ids)
-    method.apply(found, random_tokens())
+    method.apply(result, random_tokens())
     for role, X in seen.items():
         W = linears[role].weight
         terms = 2048 * W * X.mean(dim=0)
         worth = terms / X.var(dim=0) ** power
         costs = W.abs() if method.pattern else W.abs() * X.norm(dim=0)
         removed = method.revise(method.choose(W.abs()), terms, worth, costs)
-        assert torch.equal(found.blocks[0].linears()[role].weight, W.masked_fill(removed, 0))
+        assert torch.equal(result.blocks[0].linears()[role].weight, W.masked_fill(removed, 0))

@@ -122,8 +122,8 @@ def drawn(population: int, blocks: int, count: int) -> Tensor:
 
 def selected(masks: Tensor, losses: Tensor) -> Tensor:
     """Return the winners of one tournament per mask; members are drawn with replacement."""
-    drawn = torch.randint(len(masks), (len(masks), TOURNAMENT))
-    return masks[drawn.gather(1, losses[drawn].argmin(dim=1, keepdim=True)).flatten()]
+    entrants = torch.randint(len(masks), (len(masks), TOURNAMENT))
+    return masks[entrants.gather(1, losses[entrants].argmin(dim=1, keepdim=True)).flatten()]
 
 
 def crossed(masks: Tensor) -> Tensor:

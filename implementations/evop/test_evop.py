@@ -217,6 +217,17 @@ def test_every_topic_is_measured_on(seed: int):
     assert sorted(details["clusters"]) == [0, 1, 2, 3]
 
 
+def test_mode_decides_whether_clusters_take_turns():
+    tokens = planted(topics=2, each=6)
+    counts = {}
+    for mode in ("stratified", "mixed"):
+        method = EvoP(random=1, samples=4, clusters=2, mode=mode)
+        runs = [method.apply(tiny_model(), tokens, seed=seed).details for seed in range(4)]
+        counts[mode] = [run["clusters"].count(0) for run in runs]
+    assert counts["stratified"] == [2] * 4
+    assert counts["mixed"] != [2] * 4
+
+
 def test_loss_is_measured_on_the_picked_windows():
     model, tokens = tiny_model(), planted(topics=3, each=4)
     dense = copy.deepcopy(model)

@@ -90,6 +90,17 @@ def test_fit_is_least_squares_on_inputs_of_the_pruned_model(family: str):
         assert_fitted(now.down.weight, was.down.weight, X, left)
 
 
+def test_without_the_fit_the_kept_columns_keep_their_weights():
+    model = tiny_model()
+    dense = copy.deepcopy(model)
+    FASP(sparsity=0.3, restore=False).apply(model, random_tokens())
+    for now, was in zip(model.blocks, dense.blocks, strict=True):
+        o, down = now.attention.o, now.feed_forward.down
+        assert torch.equal(o.weight, was.attention.o.weight[:, o.columns])
+        left = rows_left(now.feed_forward.up, was.feed_forward.up)
+        assert torch.equal(down.weight, was.feed_forward.down.weight[:, left])
+
+
 def test_fewer_tokens_than_features_stay_finite():
     tokens = random_tokens(samples=1, length=8)
     outcome = FASP(sparsity=0.3).apply(tiny_model(), tokens)

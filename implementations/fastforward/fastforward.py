@@ -140,7 +140,10 @@ class FastForward(UnitMethod):
         else:
             policy = Policy(len(counts), self.epochs, self.learning_rate, self.clip, self.entropy)
             loss, details = self.search(model, text, mask, policy)
-        assert loss.best is not None
+        if loss.best is None or loss.least == torch.inf:
+            raise NumericsError(
+                "no proposed model has finite logits; use --dtype float32 or a lower sparsity"
+            )
         self.cut(model, calibration, loss.best)
         return widths_left(model) | details | {"perplexity": loss.least}
 

@@ -135,6 +135,8 @@ def test_proposals_are_drawn_around_a_mean_with_deviation_one_at_first():
     assert bool((drawn < 0).any())
     shapes = [tuple(p.shape) for p in policy.mean.parameters() if p.ndim == 2]
     assert shapes == [(256, 1), (256, 256), (128, 256), (3, 128)]
+    layers = [type(layer) for layer in policy.mean]
+    assert layers == [torch.nn.Linear, torch.nn.ReLU] * 3 + [torch.nn.Linear]
 
 
 def test_equal_rewards_teach_the_actor_nothing():
@@ -291,7 +293,11 @@ def test_curriculum_raises_sparsity_and_text(monkeypatch):
 
 
 def test_number_of_episodes_without_curriculum(monkeypatch):
-    seen, _, _ = watched(monkeypatch, episodes=10, collect=4, curriculum=0, samples=3)
+    policy = {"epochs": 2, "learning_rate": 3e-3, "clip": 0.3, "entropy": 0.02}
+    seen, _, _ = watched(monkeypatch, episodes=10, collect=4, curriculum=0, samples=3, **policy)
+    used = seen[0]["policy"]
+    assert (used.epochs, used.clip, used.entropy) == (2, 0.3, 0.02)
+    assert used.optimiser.param_groups[0]["lr"] == 3e-3
     assert [len(update["states"]) for update in seen] == [4, 4, 2]
     assert {round(float(s), 6) for update in seen for s in update["states"]} == {0.2}
     assert {len(update["text"]) for update in seen} == {3}
@@ -346,6 +352,17 @@ def test_reward_is_one_for_the_dense_model_and_zero_for_a_broken_one(monkeypatch
     assert bool((rewards > 0).any())
 
 
+def test_refuses_a_search_without_a_finite_model(monkeypatch):
+    monkeypatch.setattr(
+        fastforward, "losses", lambda model, text: Candidates(model, lambda: math.inf, *KINDS)
+    )
+    model, tokens = tiny_model(), random_tokens()
+    before = count_weights(model)
+    with pytest.raises(NumericsError, match="no proposed model has finite logits"):
+        FastForward(random=2).apply(model, tokens)
+    assert count_weights(model) == before
+
+
 def test_a_policy_is_warmed_up_at_lower_sparsities(monkeypatch):
     settings = {"sparsity": 0.4, "warm": (0.2, 0.3), "episodes": 12, "collect": 4, "samples": 3}
     seen, details, _ = watched(monkeypatch, **settings)
@@ -359,9 +376,14 @@ def test_a_policy_is_warmed_up_at_lower_sparsities(monkeypatch):
 
 def test_random_search_uses_its_evaluations_without_learning(monkeypatch):
     drawn: list[Tensor] = []
-    monkeypatch.setattr(fastforward, "project", lambda *a: (drawn.append(a[0]), project(*a))[1])
-    seen, details, model = watched(monkeypatch, sparsity=0.3, random=9, samples=2)
+    given: list[tuple] = []
+    monkeypatch.setattr(
+        fastforward, "project", lambda *a: (drawn.append(a[0]), given.append(a[3:]), project(*a))[2]
+    )
+    settings = {"sparsity": 0.3, "random": 9, "samples": 2, "floor": 0.2, "symmetric": True}
+    seen, details, model = watched(monkeypatch, **settings)
     assert seen == []
+    assert set(given) == {(0.3, 0.2, True)}
     assert details["evaluations"] == 9
     assert float(torch.cat(drawn).mean()) == pytest.approx(0, abs=0.4)
     assert float(torch.cat(drawn).std()) == pytest.approx(1, abs=0.3)

@@ -69,12 +69,6 @@ def marks(count: int, *marked: int) -> Tensor:
     return torch.tensor([i in marked for i in range(count)])
 
 
-def removed(block: Block, seen: dict[str, Moments], *units: int, compensate: bool = True) -> None:
-    """Remove the numbered units of a block, KV groups first."""
-    count = block.attention.kv_heads + block.feed_forward.channels
-    FLAP(compensate=compensate).remove(block, seen, marks(count, *units))
-
-
 # Formulas
 
 
@@ -163,7 +157,10 @@ def test_removes_constant_head_first_and_adds_its_mean():
     steady = {"o": moments(torch.tensor([[0.0, 1.0], [2.0, 1.0]])), "down": moments(torch.eye(2))}
     scores = FLAP().score(block, steady)
     assert scores[:2].tolist() == pytest.approx([0.5**0.5, -(0.5**0.5)])
-    removed(block, steady, 1)
+    plain = copy.deepcopy(block)
+    FLAP(compensate=False).remove(plain, steady, marks(4, 1))
+    assert plain.attention.o.bias is None
+    FLAP().remove(block, steady, marks(4, 1))
     assert block.attention.kv_heads == 1
     assert block.attention.o.weight.tolist() == [[1.0], [0.0]]
     assert block.attention.o.bias.tolist() == [0.0, 1.0]
@@ -233,18 +230,22 @@ def test_slicing_equals_masking_with_the_same_biases(family: str):
 @every_family
 def test_removes_the_lowest_scores_of_the_dense_model(family: str):
     model = tiny_model(family, blocks=3)
+    expected, statistics = copy.deepcopy(model), observed(model)
     scores = [
-        FLAP().score(block, seen) for block, seen in zip(model.blocks, observed(model), strict=True)
+        FLAP().score(block, seen) for block, seen in zip(model.blocks, statistics, strict=True)
     ]
-    groups = [block.attention.kv_heads for block in model.blocks]
     outcome = FLAP(sparsity=0.4).apply(model, random_tokens())
-    left = zip(outcome.details["kv_groups"], outcome.details["channels"], strict=True)
+    widths = outcome.details["kv_groups"] + outcome.details["channels"]
     ranked = torch.cat(scores).sort(stable=True).values
-    count = sum(map(len, scores)) - sum(map(sum, left))
+    count = len(ranked) - sum(widths)
     edge = float(ranked[count - 1] + ranked[count]) / 2  # between the last to go and the first kept
-    for index, (score, n) in enumerate(zip(scores, groups, strict=True)):
-        assert outcome.details["kv_groups"][index] == int((score[:n] > edge).sum())
-        assert outcome.details["channels"][index] == int((score[n:] > edge).sum())
+    for block, seen, score in zip(expected.blocks, statistics, scores, strict=True):
+        FLAP().remove(block, seen, score <= edge)
+    for (_, _, now), (_, _, right) in zip(model.linears(), expected.linears(), strict=True):
+        torch.testing.assert_close(now.weight, right.weight)
+        assert (now.bias is None) == (right.bias is None)
+        if now.bias is not None:  # with the means of the block's own inputs
+            torch.testing.assert_close(now.bias, right.bias)
     assert len(set(outcome.details["channels"])) > 1  # widths adapt to the block
 
 

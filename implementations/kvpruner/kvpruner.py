@@ -125,7 +125,8 @@ class KVPruner(UnitMethod):
                 o.sum(dim=0).view(queries).mean(dim=1),
             ]
         )
-        return scores / scores.mean(dim=(1, 2), keepdim=True) if self.balance else scores
+        means = scores.mean(dim=(1, 2), keepdim=True)
+        return scores / means.where(means > 0, 1) if self.balance else scores
 
     def sizes(self, weight: Tensor, gradient: Tensor | None) -> Tensor:
         """Return the score of every weight, in the shape of `weight`."""

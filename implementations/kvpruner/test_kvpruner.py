@@ -199,6 +199,10 @@ def test_balanced_scores_have_mean_one_in_every_matrix():
     assert balanced.mean(dim=(1, 2)).tolist() == pytest.approx([1] * 4)
     for matrix, scaled in zip(plain, balanced, strict=True):
         torch.testing.assert_close(scaled * matrix.mean(), matrix)
+    attention.o.weight.zero_()
+    silent = KVPruner(score="l2", balance=True).channel_scores(attention, {})
+    torch.testing.assert_close(silent[:3], balanced[:3])
+    assert not silent[3].any()  # and no division of zero by zero
 
 
 # Removal

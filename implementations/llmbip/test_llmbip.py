@@ -125,6 +125,13 @@ def test_removes_the_lowest_scores_of_each_block_and_kind(family: str):
     assert max(outcome.details["channels"]) - min(outcome.details["channels"]) <= 1
 
 
+def test_every_block_keeps_a_unit_of_each_kind():
+    model = tiny_model(blocks=3)
+    most = LLMBIP().max_sparsity(model)
+    details = LLMBIP(sparsity=most).apply(model, random_tokens()).details
+    assert details == {"kv_groups": [1] * 3, "channels": [1] * 3}
+
+
 @pytest.mark.model
 def test_on_real_blocks_its_channels_beat_random_ones(first_blocks):
     error = first_blocks.error("llmbip", sparsity=0.04)  # less than one KV group in two blocks

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from implementations.harness import (
+    BadInput,
     Block,
     Capabilities,
     ColumnNorm,
@@ -36,7 +37,7 @@ from implementations.harness import (
     track,
     walk,
 )
-from implementations.minillm.perturbation import direction, perturbed
+from implementations.minillm.perturbation import DISTINCT, direction, draw_seeds, perturbed
 
 
 class MiniLLM(UnitMethod):
@@ -63,8 +64,10 @@ class MiniLLM(UnitMethod):
     """Unit score from the summed scores of its matrices: their sum, or the largest of them."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Also reject samples too short to have a loss."""
+        """Also reject too many directions, and samples too short to have a loss."""
         super().check(model, calibration)
+        if self.directions > DISTINCT:
+            raise BadInput(f"`directions` must be at most {DISTINCT:,}, got {self.directions:,}")
         check_predictions(calibration, self.slug())
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
@@ -87,14 +90,12 @@ class MiniLLM(UnitMethod):
     def slopes(self, model: LanguageModel, calibration: Tokens) -> list[tuple[int, float]]:
         """Return the seed of every direction and the slope of the loss along it, formula (7)."""
         samples = list(calibration.chunks(1))
-        seeds = torch.randint(2**31, (self.directions,)).tolist()
         slopes = []
-        for number, seed in enumerate(track(seeds, "moving the weights")):
+        for number, seed in enumerate(track(draw_seeds(self.directions), "moving the weights")):
             sample, losses = samples[number % len(samples)], []
             for scale in (self.epsilon, -self.epsilon):
                 with perturbed(model, seed, scale):
-                    found = perplexity(model, sample)
-                losses.append(found.nats / found.predictions)
+                    losses.append(perplexity(model, sample).loss)
             slopes.append((seed, (losses[0] - losses[1]) / (2 * self.epsilon)))
         if not any(slope for _, slope in slopes):
             raise NumericsError(
@@ -125,10 +126,10 @@ class MiniLLM(UnitMethod):
         sums: list[list[Tensor]] = [[] for _ in parts]  # [kinds][matrices] of [units]
         for role, linear in block.linears().items():  # one at a time, to save memory
             of_weights = weight_scores(linear.weight, inputs[role], gradient(role))
-            for found, of_kind in zip(sums, parts, strict=True):
-                owned = [part.owned(of_weights) for part in of_kind if part.linear is linear]
-                found.extend(each.sum(dim=(1, 2)) for each in owned)
-        stacked = [torch.stack(found) for found in sums]
+            for of_kind, cuts_of_kind in zip(sums, parts, strict=True):
+                owned = [cut.owned(of_weights) for cut in cuts_of_kind if cut.linear is linear]
+                of_kind.extend(each.sum(dim=(1, 2)) for each in owned)
+        stacked = [torch.stack(of_kind) for of_kind in sums]
         return [x.sum(dim=0) if self.aggregate == "sum" else x.amax(dim=0) for x in stacked]
 
 

@@ -17,6 +17,18 @@ from torch import Tensor
 from implementations.harness import ROLES, Block, LanguageModel, replaced_forward
 
 BLOCKS = 2**20  # more than any model has, so no two layers share random numbers
+# Torch's CPU generator uses only the lower 32 bits of a seed. So with 2^20 blocks, seeds that agree
+# modulo 2^12 give the same direction.
+DISTINCT = 2**12
+
+
+def draw_seeds(count: int) -> list[int]:
+    """Draw the seeds of `count` distinct directions, at most `DISTINCT`."""
+    seeds: dict[int, int] = {}
+    while len(seeds) < count:
+        seed = int(torch.randint(2**31, ()))
+        seeds.setdefault(seed % DISTINCT, seed)
+    return list(seeds.values())
 
 
 def direction(block: Block, role: str, seed: int) -> Tensor:

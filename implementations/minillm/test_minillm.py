@@ -208,7 +208,9 @@ def test_the_estimate_enters_the_scores(monkeypatch):
         assert torch.equal(block.feed_forward.up.weight, was.feed_forward.up.weight[stay])
 
 
-def test_refuses_epsilon_without_effect_and_short_samples():
+def test_refuses_epsilon_without_effect_short_samples_and_repeated_directions():
+    with pytest.raises(BadInput, match="`directions` must be at most 4,096, got 4,097"):
+        MiniLLM(directions=4097).apply(tiny_model(), random_tokens())
     with pytest.raises(NumericsError, match="lost in the rounding of"):
         MiniLLM(epsilon=1e-9).apply(tiny_model(dtype=torch.bfloat16), random_tokens())
     with pytest.raises(BadInput, match="at least 2 tokens"):

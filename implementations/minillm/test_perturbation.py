@@ -9,7 +9,7 @@ import torch
 
 from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
-from implementations.minillm.perturbation import direction, perturbed
+from implementations.minillm.perturbation import DISTINCT, direction, draw_seeds, perturbed
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
@@ -73,6 +73,17 @@ def test_directions_are_standard_normal_and_distinct():
     values = torch.cat([values.flatten() for values in drawn.values()])
     assert float(values.mean()) == pytest.approx(0, abs=0.01)
     assert float(values.std()) == pytest.approx(1, abs=0.01)
+
+
+def test_every_seed_has_its_own_direction():
+    block = tiny_model("llama").blocks[0]
+    torch.manual_seed(0)
+    drawn = torch.randint(2**31, (32,)).tolist()
+    torch.manual_seed(0)
+    assert draw_seeds(32) == drawn  # one after the other, as long as they are distinct
+    starts = {tuple(direction(block, "k", seed)[0, :4].tolist()) for seed in draw_seeds(400)}
+    assert len(starts) == 400
+    assert len(draw_seeds(DISTINCT)) == DISTINCT
 
 
 def test_half_precision_rounds_perturbations():

@@ -84,6 +84,7 @@ class RIA(WeightMethod):
             if self.permutation == "stored":
                 for role, dim, order in moves:
                     reorder(linears[role], dim, order)
+            del scores  # otherwise they stay in memory until the next block has its own
         total = total or 1.0  # for a model of zeros
         return {"score_kept": kept / total, "score_kept_unpermuted": unpermuted / total}
 

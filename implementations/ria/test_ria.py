@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from itertools import permutations
 
 import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import BadInput, walk
+from implementations.harness import BadInput, keep_units, walk
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.prune.weight_method import parse_pattern, smallest_per_group
 from implementations.ria import RIA, ria
@@ -22,6 +23,7 @@ from implementations.ria.ria import (
     snake_order,
     stack_readers,
 )
+from tests.observation import check_walk
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -49,17 +51,17 @@ def kept(scores: Tensor, order: Tensor, pattern=PATTERN) -> float:
 
 def test_score_is_relative_to_row_and_column():
     expected = [[1 / 3 + 1 / 4, 3 / 5 + 3 / 4], [2 / 3 + 2 / 4, 2 / 5 + 2 / 4]]
-    found = relative_importance(torch.tensor([[1.0, -3], [-2, 2]]))
-    torch.testing.assert_close(found, torch.tensor(expected))
+    result = relative_importance(torch.tensor([[1.0, -3], [-2, 2]]))
+    torch.testing.assert_close(result, torch.tensor(expected))
 
 
 def test_silent_rows_and_columns_score_zero():
     W = random()
     W[3], W[:, 5] = 0, 0
-    found = relative_importance(W)
-    assert not found.isnan().any()
-    assert not found[3].any()
-    assert not found[:, 5].any()
+    result = relative_importance(W)
+    assert not result.isnan().any()
+    assert not result[3].any()
+    assert not result[:, 5].any()
 
 
 def test_small_rows_and_columns_are_not_removed_for_their_size():
@@ -160,8 +162,8 @@ def test_simulated_permutation_of_a_model_keeps_more_and_moves_no_weight():
 def test_stacks_columns_of_query_heads_with_a_common_value_head():
     # Units 0 and 1, read by columns 0 and 1 of one head and 2 and 3 of another.
     columns = torch.tensor([[0, 2], [1, 3]])
-    found = stack_readers(torch.arange(8.0).view(2, 4), columns)
-    assert found.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    result = stack_readers(torch.arange(8.0).view(2, 4), columns)
+    assert result.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
 @pytest.mark.parametrize("family", MODEL_TYPES)
@@ -208,6 +210,50 @@ def test_does_not_permute_heads_for_groups_wider_than_a_head():
 def test_a_permutation_without_a_pattern_is_refused():
     with pytest.raises(BadInput, match="pattern=2:4"):
         RIA(permutation="stored").apply(tiny_model(), random_tokens())
+
+
+@pytest.mark.parametrize("permutation", ["stored", "simulated"])
+def test_a_pattern_that_keeps_everything_moves_nothing(permutation):
+    model = tiny_model()
+    dense = copy.deepcopy(model)
+    RIA(pattern="4:4", permutation=permutation).apply(model, random_tokens())
+    for (_, _, now), (_, _, was) in zip(model.linears(), dense.linears(), strict=True):
+        assert torch.equal(now.weight, was.weight)
+
+
+def test_a_permutation_of_layers_with_missing_rows_is_refused():
+    model = tiny_model()
+    keep_units(model.blocks[1], "value-dims", range(4))
+    RIA(pattern="2:4").check(model, random_tokens())
+    with pytest.raises(BadInput, match="needs whole layers, but block 1, v holds only some"):
+        RIA(pattern="2:4", permutation="stored").check(model, random_tokens())
+
+
+def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense():
+    def pruned(weight: Tensor, gram: Tensor) -> Tensor:
+        norms = gram.diagonal().sqrt().float()
+        return weight.masked_fill(RIA().mask(RIA().score(weight, norms)), 0)
+
+    check_walk(RIA(), pruned, "llama")
+
+
+def test_one_block_at_a_time_keeps_its_scores(monkeypatch):
+    score, scores = RIA.score, []
+
+    def counted(*args, **settings):
+        for block in walk(*args, **settings):
+            assert not any(each() is not None for each in scores)
+            yield block
+
+    def scored(*args):
+        result = score(*args)
+        scores.append(weakref.ref(result))
+        return result
+
+    monkeypatch.setattr(RIA, "score", scored)
+    monkeypatch.setattr(ria, "walk", counted)
+    RIA().apply(tiny_model(), random_tokens())
+    assert len(scores) == 14
 
 
 @pytest.mark.model

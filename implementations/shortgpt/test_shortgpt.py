@@ -126,6 +126,15 @@ def test_blocks_of_different_size_are_counted_in_weights():
     assert before - count_weights(model).all == small
 
 
+def test_blocks_that_change_nothing_have_no_influence_and_go_front_to_back():
+    model = tiny_model(blocks=4)
+    for index in (1, 3):
+        silenced(model, index)
+    details = ShortGPT(sparsity=0.25).apply(model, random_tokens()).details
+    assert details["influence"][1] == details["influence"][3] == 0  # without rounding noise
+    assert details["removed"] == [1]
+
+
 def test_removal_harms_less_than_at_random_or_from_the_front():
     model = tiny_model(blocks=6)
     tokens = written_by(model)

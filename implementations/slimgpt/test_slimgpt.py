@@ -18,6 +18,7 @@ from implementations.harness import (
     keep_channels,
     keep_kv_groups,
 )
+from implementations.harness.contract.pruned_model import rows_left
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.slimgpt import SlimGPT
 from implementations.slimgpt.benchmark_slimgpt import plain
@@ -182,6 +183,7 @@ def test_without_correction_the_kept_weights_keep_their_values():
     W, H = problem()
     V, keep = solved(W, H, 1, [4, 2, 2], compensate=False)
     assert torch.equal(V[:, keep], W[:, keep])
+    assert not V[:, ~keep].any()
     # The inverse is still that of the columns left: the second choice is by the first one's.
     first = scores(W, damped(H), 1).argsort()[:4]
     rest = torch.tensor([i for i in range(48) if i not in first])
@@ -248,7 +250,7 @@ def group_scores(model: LanguageModel, block: Block, tokens: Tokens) -> Tensor:
     """Return the estimated errors of the KV groups of a block."""
     attention = block.attention
     X = inputs(model, attention.o, tokens)
-    H, width = damped(X.T @ X), attention.group * attention.head_size
+    H, width = damped(X.T @ X, 0.05), attention.group * attention.head_size
     return scores(attention.o.weight.double(), H, width)
 
 
@@ -257,7 +259,7 @@ def group_scores(model: LanguageModel, block: Block, tokens: Tokens) -> Tensor:
 def test_every_layer_uses_inputs_of_the_pruned_model(family: str, schedule: Any):
     dense, tokens = tiny_model(family, blocks=3), random_tokens()
     pruned, byhand = copy.deepcopy(dense), copy.deepcopy(dense)
-    method = SlimGPT(sparsity=0.4, schedule=schedule)
+    method = SlimGPT(sparsity=0.4, schedule=schedule, damping=0.05)
     of_groups = [group_scores(dense, block, tokens) for block in dense.blocks]
     lost = method.widths(dense, ratios(0.4, 0.1, 3), {"kv-groups": of_groups})
     outcome = method.apply(pruned, tokens)
@@ -270,7 +272,7 @@ def test_every_layer_uses_inputs_of_the_pruned_model(family: str, schedule: Any)
             if counts:  # on the model as pruned so far, attention before MLP
                 linear = block.linears()[role]
                 X = inputs(byhand, linear, tokens)
-                V, kept = solved(linear.weight.double(), X.T @ X, width, counts)
+                V, kept = solved(linear.weight.double(), X.T @ X, width, counts, 0.05)
                 linear.weight.copy_(V)
                 keep(attention if role == "o" else feed_forward, kept.view(-1, width)[:, 0])
     for block, expected in zip(pruned.blocks, byhand.blocks, strict=True):
@@ -281,6 +283,27 @@ def test_every_layer_uses_inputs_of_the_pruned_model(family: str, schedule: Any)
         "kv_groups": [block.attention.kv_heads for block in byhand.blocks],
         "channels": [block.feed_forward.channels for block in byhand.blocks],
     }
+
+
+def test_without_correction_no_remaining_weight_changes():
+    model = tiny_model()
+    dense = copy.deepcopy(model)
+    SlimGPT(sparsity=0.4, compensate=False).apply(model, random_tokens())
+    for block, was in zip(model.blocks, dense.blocks, strict=True):
+        left = rows_left(block.feed_forward.up, was.feed_forward.up)
+        assert 0 < len(left) < 48
+        expected = was.feed_forward.down.weight[:, left]
+        assert torch.equal(block.feed_forward.down.weight, expected)
+
+
+def test_a_channel_that_is_always_zero_is_removed_first():
+    model = tiny_model()
+    feed_forward = model.blocks[0].feed_forward
+    feed_forward.gate.weight[5] = 0
+    feed_forward.down.weight[:, 5] = 100
+    row = feed_forward.up.weight[5].clone()
+    SlimGPT(sparsity=0.2).apply(model, random_tokens())
+    assert not any(map(row.equal, model.blocks[0].feed_forward.up.weight))
 
 
 def test_first_ratio_of_1_prunes_all_blocks_equally():

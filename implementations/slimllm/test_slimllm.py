@@ -297,6 +297,10 @@ def test_corrections_are_fitted_on_the_pruned_model(family: str):
             V[:, units.repeat_interleave(old.in_features // len(units))] = now.weight.double()
             offset = now.bias.double() - (0 if old.bias is None else old.bias.double())
             assert not units.all()
+            if role == "o":
+                shared = shared_variance(W, seen.matrix, len(units))
+                kept = greedy_swaps(shared, int((~units).sum()))
+                assert sorted(kept) == units.nonzero().flatten().tolist()
             # The fit passes through the means, and its residual and prediction are uncorrelated.
             torch.testing.assert_close(V @ seen.mean + offset, W @ seen.mean, rtol=0, atol=1e-5)
             together = ((V @ seen.matrix) * (W - V)).sum(dim=1)

@@ -87,11 +87,11 @@ def slopes(model: LanguageModel, tokens: Tokens, index: int, kind: str, step: fl
 def test_scores_are_mean_absolute_slopes_of_samples(family: str, step: float, importance: str):
     model, tokens = tiny_model(family, dtype=double), random_tokens(samples=3)
     scores = SoBP(importance=importance).scores(model, tokens)
-    for (index, kind), found in zip(itertools.product((0, 1), KINDS), scores, strict=True):
-        seen = slopes(model, tokens, index, kind, step)
-        size = seen.abs() if importance == "first-order" else seen.square()
+    for (index, kind), score in zip(itertools.product((0, 1), KINDS), scores, strict=True):
+        slope = slopes(model, tokens, index, kind, step)
+        size = slope.abs() if importance == "first-order" else slope.square()
         torch.testing.assert_close(
-            found, size.mean(dim=0), rtol=0, atol=2e-3 * float(size.mean(dim=0).max())
+            score, size.mean(dim=0), rtol=0, atol=2e-3 * float(size.mean(dim=0).max())
         )
 
 
@@ -134,8 +134,8 @@ def test_the_choice_is_the_best_of_all_subsets(seed: int):
         assert all(bool(mask.any()) for mask in kept)
         spent = sum(int(mask.sum()) * prices[m % 2] for m, mask in enumerate(kept))
         assert 0 <= budget - spent <= max(prices) / 2
-        found = sum(float(s[mask].sum()) for s, mask in zip(scores, kept, strict=True))
-        assert found == pytest.approx(best_by_force(scores, prices, budget))
+        value = sum(float(s[mask].sum()) for s, mask in zip(scores, kept, strict=True))
+        assert value == pytest.approx(best_by_force(scores, prices, budget))
 
 
 # Stage 2: the search

@@ -19,6 +19,7 @@ from implementations.harness import (
     Pattern,
     Ratio,
     Tokens,
+    WalkedBlock,
     WeightMethod,
     factored_layers,
     sparse_solve,
@@ -51,9 +52,13 @@ class SparseGPT(WeightMethod):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for block in walk(model, calibration):
-            grams = block.observe(Gram)  # H = X X^T, once per distinct input
-            for _, linear, factor, silent in factored_layers(block, grams, self.damping):
-                linear.weight.copy_(self.solve(linear.weight, factor, silent))
+            self.prune_block(block)  # its Hessians are freed before the next block's are collected
+
+    def prune_block(self, block: WalkedBlock) -> None:
+        """Prune the linear layers of a block in place, from the activations of the dense block."""
+        grams = block.observe(Gram)  # H = X X^T, once per distinct input
+        for _, linear, factor, silent in factored_layers(block, grams, self.damping):
+            linear.weight.copy_(self.solve(linear.weight, factor, silent))
 
     def algorithm_1(self, weight: Tensor, factor: Tensor, silent: Tensor) -> Tensor:
         """Return the pruned and compensated weight `[out, in]`, one column after the other.

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import AtlasWarning, BadInput, Tokens, inverse_factor, sparse_solve
+from implementations.harness import (
+    AtlasWarning,
+    BadInput,
+    Gram,
+    Tokens,
+    inverse_factor,
+    sparse_solve,
+    walk,
+)
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.sparsegpt import SparseGPT
+from implementations.sparsegpt import SparseGPT, sparsegpt
 from tests.observation import check_walk
 from tests.one_layer import damped, layer_error, least_squares
 
@@ -212,6 +222,25 @@ def test_refuses_patterns_that_do_not_divide(settings, message):
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
     check_walk(SparseGPT(), lambda W, gram: pruned(W, gram.float()), family)
+
+
+def test_one_block_at_a_time_keeps_its_hessians(monkeypatch):
+    grams = weakref.WeakSet()
+
+    class Counted(Gram):
+        def __init__(self, *args, **settings):
+            super().__init__(*args, **settings)
+            grams.add(self)
+
+    def counted(*args):
+        for block in walk(*args):
+            assert not grams
+            yield block
+
+    monkeypatch.setattr(sparsegpt, "Gram", Counted)
+    monkeypatch.setattr(sparsegpt, "walk", counted)
+    outcome = SparseGPT().apply(tiny_model(), random_tokens())
+    assert outcome.achieved == 0.5
 
 
 @pytest.mark.model

@@ -112,20 +112,21 @@ def backwalk(
                     block.index,
                     block.module,
                     block.family,
-                    {role: w.sum / (samples * predictions) for role, w in of_weights.items()},
+                    {role: w.sum.div_(samples * predictions) for role, w in of_weights.items()},
                     {
-                        role: w.squares / (samples * predictions**2)
+                        role: w.squares.div_(samples * predictions**2)
                         for role, w in of_weights.items()
                         if w.squares is not None
                     },
                     {
-                        role: w.absolutes / (samples * predictions)
+                        role: w.absolutes.div_(samples * predictions)
                         for role, w in of_weights.items()
                         if w.absolutes is not None
                     },
                     {role: m.by_sample / predictions for role, m in of_masks.items()},
                     partial(_sample_gradients, block, boundary, inputs, back, gradients),
                 )
+                del of_weights, of_masks  # otherwise they stay in memory with those of the next
 
 
 class _WeightGradient:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from implementations.harness import (
-    BaseMethod,
     Capabilities,
     Count,
     LanguageModel,
@@ -22,10 +21,13 @@ from implementations.harness import (
     NumericsError,
     Ratio,
     Tokens,
+    WalkedBlock,
     WeightMethod,
     block_weights,
     capped,
-    prune_by_base,
+    prune_by_input_norms,
+    prune_by_magnitude,
+    prune_by_solving,
     track,
     walk,
 )
@@ -46,7 +48,7 @@ class AlphaPruning(WeightMethod):
 
     sparsity: Ratio = 0.7
     """Share of all decoder layers' weights to set to zero (S)."""
-    base: BaseMethod = "wanda"
+    base: Literal["wanda", "sparsegpt", "magnitude"] = "wanda"
     """Base method that prunes each decoder layer to its share; only it needs a calibration set."""
     spread: Ratio = 0.2
     """Shares are proportional to factors from 1 - spread to 1 + spread (epsilon, tau)."""
@@ -64,8 +66,7 @@ class AlphaPruning(WeightMethod):
         shares = layer_shares(exponents, sizes, self.sparsity, self.spread)
         counts = self.counts(model, shares)
         for block in walk(model, calibration):
-            lost = counts[block.index]
-            prune_by_base(self.base, block, lost, self.block_size, self.damping)
+            self.prune_block(block, counts[block.index])
         return {"exponents": exponents.tolist(), "shares": shares.tolist()}
 
     def block_exponents(self, model: LanguageModel) -> Tensor:
@@ -87,6 +88,15 @@ class AlphaPruning(WeightMethod):
                     )
             means.append(sum(alphas) / len(alphas))  # all layers count alike
         return torch.tensor(means, dtype=torch.float64)
+
+    def prune_block(self, block: WalkedBlock, counts: dict[str, int]) -> None:
+        """Remove `counts` weights from each layer, by role, with the base method."""
+        if self.base == "sparsegpt":
+            prune_by_solving(block, counts, self.block_size, self.damping)
+        elif self.base == "wanda":
+            prune_by_input_norms(block, counts)
+        else:
+            prune_by_magnitude(block, counts)
 
 
 def spectrum(weight: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from implementations.harness import (
     UnitMethod,
     angle,
     keep_channels,
+    smallest,
     walk,
 )
 
@@ -85,8 +86,9 @@ class CFSP(UnitMethod):
         keep = kept_shares(torch.tensor(angles).double(), self.rate(model), self.steepness)
         lost = self.widths(model, 1 - keep, {"channels": scores})
         for block, score, (count,) in zip(model.visit(), scores, lost, strict=True):
-            stay = score.argsort(descending=True, stable=True)[: len(score) - count]
-            keep_channels(block.feed_forward, stay)
+            # Reversed, because of equal scores `smallest` marks the first.
+            removed = smallest(score.flip(0), count).flip(0)
+            keep_channels(block.feed_forward, ~removed)
         widths = [block.feed_forward.channels for block in model.blocks]
         return {"angles": angles, "keep": keep.tolist(), "channels": widths}
 

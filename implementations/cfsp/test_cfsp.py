@@ -15,7 +15,7 @@ from torch import Tensor
 
 from implementations.cfsp import CFSP
 from implementations.cfsp.cfsp import kept_shares, relative_activation
-from implementations.harness import BadInput, Block, keep_channels
+from implementations.harness import BadInput, Block, NumericsError, keep_channels
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights
@@ -144,6 +144,25 @@ def test_keeps_the_highest_scores_of_the_dense_model(family: str, score: Any):
             shares = (W * norm / (W @ norm)[:, None]).sum(dim=0)
             norm = norm * (shares + (1 if family == "opt" else 2))
         assert kept(pruned.blocks[block.index], block) == top(norm, count)
+
+
+def test_of_equal_scores_the_first_are_kept(monkeypatch):
+    dense = tiny_model()
+    pruned = copy.deepcopy(dense)
+    scores = torch.ones(48)
+    scores[40] = 2
+    monkeypatch.setattr(CFSP, "rank", lambda *_: scores)
+    CFSP(sparsity=0.3, steepness=0, multiple=1).apply(pruned, random_tokens())
+    for small, large in zip(pruned.blocks, dense.blocks, strict=True):
+        assert kept(small, large) == [*range(23), 40]
+
+
+def test_refuses_scores_that_are_not_numbers(monkeypatch):
+    scores = torch.ones(48)
+    scores[5] = torch.nan
+    monkeypatch.setattr(CFSP, "rank", lambda *_: scores)
+    with pytest.raises(NumericsError, match="NaN"):
+        CFSP(sparsity=0.3, steepness=0, multiple=1).apply(tiny_model(), random_tokens())
 
 
 # Widths

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,6 @@ from implementations.denoiserotator.rotation import (
 from implementations.harness import (
     ONE_BASIS,
     BadInput,
-    BaseMethod,
     Block,
     Capabilities,
     Count,
@@ -41,7 +40,9 @@ from implementations.harness import (
     WeightMethod,
     Whole,
     damped_inverse,
-    prune_by_base,
+    prune_by_input_norms,
+    prune_by_magnitude,
+    prune_by_solving,
     require_whole_layers,
     set_stream_matrix,
     total_weights,
@@ -72,7 +73,7 @@ class DenoiseRotator(WeightMethod):
     """Share of the rotated weights to zero; the added rotations, which are dense, do not count."""
     pattern: Pattern | None = None
     """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
-    base: BaseMethod = "wanda"
+    base: Literal["wanda", "sparsegpt", "magnitude"] = "wanda"
     """Base method that prunes the rotated weights, and whose scores are concentrated."""
     steps: Whole = 100
     """Number of training steps per decoder layer; 0 keeps the basis of the model."""
@@ -121,8 +122,7 @@ class DenoiseRotator(WeightMethod):
             set_stream_matrix(block.module, "entry_rotation", Q.T @ before)
             if block.index == last:
                 set_stream_matrix(block.module, "exit_rotation", Q)  # x Q -> x Q Q^T
-            removal = self.pattern or counts[block.index]
-            prune_by_base(self.base, block, removal, self.block_size, self.damping)
+            self.prune_block(block, self.pattern or counts[block.index])
             entropies.append([losses[0], min(losses)])
             before = Q
         return {"entropies": entropies}
@@ -200,3 +200,12 @@ class DenoiseRotator(WeightMethod):
         """Return the factor of `W'^2` in the score of each input, `[in]`, from the diagonal."""
         tiny = torch.finfo(diagonal.dtype).tiny  # of inputs that are zero
         return diagonal.clamp(min=tiny) if self.base == "wanda" else 1 / diagonal.clamp(min=tiny)
+
+    def prune_block(self, block: WalkedBlock, removal: Pattern | dict[str, int]) -> None:
+        """Prune a block with the base method to the numbers of weights by role, or a pattern."""
+        if self.base == "sparsegpt":
+            prune_by_solving(block, removal, self.block_size, self.damping)
+        elif self.base == "wanda":
+            prune_by_input_norms(block, removal)
+        else:
+            prune_by_magnitude(block, removal)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from implementations.denoiserotator import DenoiseRotator, denoiserotator
+from implementations.denoiserotator import DenoiseRotator
 from implementations.denoiserotator.rotation import Rotation, entropy, fold_gains
 from implementations.harness import (
     BadInput,
@@ -65,7 +65,7 @@ def rotated(monkeypatch, model: LanguageModel) -> LanguageModel:
 
     with monkeypatch.context() as patch:
         patch.setattr(DenoiseRotator, "train", train)
-        patch.setattr(denoiserotator, "prune_by_base", lambda *_: None)
+        patch.setattr(DenoiseRotator, "prune_block", lambda *_: None)
         DenoiseRotator().apply(model, random_tokens())
     return model
 
@@ -397,7 +397,7 @@ def test_an_entropy_that_is_not_finite_is_refused(scale, rate, message):
 @pytest.mark.model
 def test_real_blocks_compute_the_same_with_a_lower_entropy(first_blocks, monkeypatch):
     model = copy.deepcopy(first_blocks.dense)
-    monkeypatch.setattr(denoiserotator, "prune_by_base", lambda *_: None)
+    monkeypatch.setattr(DenoiseRotator, "prune_block", lambda *_: None)
     outcome = DenoiseRotator(steps=5).apply(model, first_blocks.short)
     moved = first_blocks.run(model) - first_blocks.outputs
     assert moved.square().sum() < 1e-6 * first_blocks.outputs.square().sum()

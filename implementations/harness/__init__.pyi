@@ -75,8 +75,6 @@ from .prune.allocation import (
 )
 from .prune.backwalk import backwalk as backwalk, BackwalkedBlock as BackwalkedBlock
 from .prune.base_methods import (
-    BaseMethod as BaseMethod,
-    prune_by_base as prune_by_base,
     prune_by_input_norms as prune_by_input_norms,
     prune_by_magnitude as prune_by_magnitude,
     prune_by_solving as prune_by_solving,

@@ -81,6 +81,7 @@ class HyWIA(UnitMethod):
             scores[back.index] = [fused.get(kind, (empty, 0.0))[0].cpu() for kind in self.kinds]
             for kind, (_, fine) in fused.items():
                 weights[kind][back.index] = fine
+            del back  # frees its gradients before the next block is differentiated
         details = {f"{kind.replace('-', '_')}_fine": values for kind, values in weights.items()}
         return self.remove_lowest(model, scores) | details
 

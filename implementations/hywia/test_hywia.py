@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from implementations.harness import (
     get_method,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.hywia import HyWIA
+from implementations.hywia import HyWIA, hywia
 from implementations.hywia.hywia import fuse
 from tests.observation import sample_gradients
 
@@ -196,6 +197,28 @@ def test_protects_the_ends_and_reports_weights_of_the_others():
             assert (fine is None) == (left == all_there)
             assert fine is None or 0 < fine < 1
     assert [left == 48 for left in details["channels"]] == [True] * 2 + [False] * 5 + [True]
+
+
+def test_every_block_keeps_one_unit_of_each_kind():
+    limit = HyWIA(first=0, last=0).max_sparsity(tiny_model())
+    details = HyWIA(sparsity=limit, first=0, last=0).apply(tiny_model(), random_tokens()).details
+    assert (details["kv_groups"], details["channels"]) == ([1, 1], [1, 1])
+
+
+def test_gradients_are_freed_before_the_next_block(monkeypatch):
+    gradients = []
+
+    def walked(*arguments, **settings):
+        walk = backwalk(*arguments, **settings)
+        for _ in range(3):
+            block = [next(walk)]
+            gradients.append(weakref.ref(block[0].gradients["down"]))
+            yield block.pop()
+            assert gradients[-1]() is None
+
+    monkeypatch.setattr(hywia, "backwalk", walked)
+    HyWIA().apply(tiny_model(blocks=3), random_tokens())
+    assert len(gradients) == 3
 
 
 def test_uses_the_first_samples():

@@ -71,6 +71,7 @@ class LLMPruner(UnitMethod):
         for back in backwalk(model, sentences, gradients=roles, squares=second, edits=False):
             salience = self.salience(back)
             scores[back.index] = [self.score(back, kind, salience).cpu() for kind in self.kinds]
+            del back, salience  # frees their memory before the next block is differentiated
         return self.remove_lowest(model, scores)
 
     def salience(self, block: BackwalkedBlock) -> dict[str, Tensor]:

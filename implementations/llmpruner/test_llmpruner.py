@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from implementations.harness import (
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights
-from implementations.llmpruner import LLMPruner
+from implementations.llmpruner import LLMPruner, llmpruner
 from tests.observation import sample_gradients
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -218,6 +219,36 @@ def test_refuses_sparsity_beyond_the_inner_blocks(settings: dict[str, Any]):
     with pytest.raises(BadInput, match=r"at most 0\."):
         LLMPruner(**settings).apply(model, random_tokens())
     assert model.blocks[0].feed_forward.channels == 48
+
+
+def test_every_block_keeps_one_unit_of_each_kind():
+    method = LLMPruner(first=0, last=0)
+    limit = method.max_sparsity(tiny_model())
+    outcome = LLMPruner(sparsity=limit, first=0, last=0).apply(tiny_model(), random_tokens())
+    assert outcome.details == {"kv_groups": [1, 1], "channels": [1, 1]}
+
+
+def test_gradients_are_freed_before_the_next_block(monkeypatch):
+    saliences, salience = [], LLMPruner.salience
+
+    def watched(self: LLMPruner, block: BackwalkedBlock) -> Scores:
+        values = salience(self, block)
+        saliences.append(weakref.ref(values["down"]))
+        return values
+
+    def walked(*arguments, **settings):
+        walk = backwalk(*arguments, **settings)
+        for _ in range(3):
+            block = [next(walk)]
+            gradient = weakref.ref(block[0].gradients["down"])
+            yield block.pop()
+            assert gradient() is None
+            assert saliences[-1]() is None
+
+    monkeypatch.setattr(LLMPruner, "salience", watched)
+    monkeypatch.setattr(llmpruner, "backwalk", walked)
+    LLMPruner().apply(tiny_model(blocks=3), random_tokens())
+    assert len(saliences) == 3
 
 
 # Calibration

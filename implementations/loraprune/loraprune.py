@@ -191,16 +191,18 @@ class LoRAPrune(UnitMethod):
 
     def score(self, block: Block) -> Tensor:
         """Score the units of a block, summed over their weights, `[units]`; formula (4)."""
-        weights = {linear: self.importance(linear) for linear in block.linears().values()}
-        found = []
+        scores = []
         for kind in self.kinds:
             layers = torch.stack(
-                [part.owned(weights[part.linear]).sum(dim=(1, 2)) for part in cuts(block, kind)]
+                [
+                    part.owned(self.importance(part.linear)).sum(dim=(1, 2))
+                    for part in cuts(block, kind)
+                ]
             )  # [layers, units]
             if self.as_code:
                 layers = layers / (layers.norm(dim=1, keepdim=True) + 1e-8)
-            found.append(layers.sum(dim=0))
-        return torch.cat(found)
+            scores.append(layers.sum(dim=0))
+        return torch.cat(scores)
 
     def importance(self, linear: nn.Linear) -> Tensor:
         """Score every weight of a layer with LoRA factors, fp32 `[out, in]`; formula (10)."""

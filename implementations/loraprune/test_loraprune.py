@@ -17,6 +17,7 @@ from implementations.harness import (
     Block,
     Calibration,
     LanguageModel,
+    NumericsError,
     Stream,
     adapter_parameters,
     low_rank,
@@ -178,8 +179,8 @@ def test_last_step_reaches_the_sparsity(steps: int, ends: tuple[float, float]):
 
 def test_masks_follow_averaged_scores(monkeypatch):
     method = quick(sparsity=0.3, steps=10, every=3, warmup=0.2, cooldown=0.2, smoothing=0.7)
-    model, scores, calls = tiny_model(blocks=3), [], []
-    score, mask = LoRAPrune.score, loraprune.mask
+    model, scores, calls, counted = tiny_model(blocks=3), [], [], []
+    score, mask, counts = LoRAPrune.score, loraprune.mask, LoRAPrune.counts
 
     def scored(self: LoRAPrune, block: Block) -> Tensor:
         scores.append(score(self, block))
@@ -190,9 +191,15 @@ def test_masks_follow_averaged_scores(monkeypatch):
         mask(gates, average, lost, share)
         calls.append((len(scores) // 2 - 1, before, gates.clone(), average.clone(), lost, share))
 
+    def counting(*arguments: Any) -> Tensor:
+        counted.append(len(scores) // 2 - 1)
+        return counts(*arguments)
+
     monkeypatch.setattr(LoRAPrune, "score", scored)
+    monkeypatch.setattr(LoRAPrune, "counts", counting)
     monkeypatch.setattr(loraprune, "mask", masked)
     outcome = method.apply(model, CALIBRATION)
+    assert counted == [3]  # once, when masking begins
     refreshed = [calls[i : i + 6] for i in range(0, len(calls), 6)]  # three blocks of two kinds
     # Every third one, and all from the first on in which the whole share is masked.
     assert [each[0][0] for each in refreshed] == [0, 3, 6, 8, 9]
@@ -225,6 +232,27 @@ def test_masked_units_stay_masked_if_scores_change():
     assert gates.tolist() == [1, 0, 1, 1]
     loraprune.mask(gates, torch.tensor([0.0, 9.0, 2.0, 4.0]), 3, 2 / 3)
     assert gates.tolist() == [0, 0, 1, 1]
+
+
+def test_stops_at_a_score_that_is_nan(monkeypatch):
+    score, scores = LoRAPrune.score, []
+
+    def scored(self: LoRAPrune, block: Block) -> Tensor:
+        scores.append(score(self, block))
+        if len(scores) == 5:
+            scores[-1].fill_(torch.nan)
+        return scores[-1]
+
+    monkeypatch.setattr(LoRAPrune, "score", scored)
+    with pytest.raises(NumericsError, match="NaN"):
+        quick().apply(tiny_model(), CALIBRATION)
+    assert len(scores) == 5
+
+
+def test_every_block_keeps_one_unit_of_each_kind():
+    limit = quick(first=0, last=0).max_sparsity(tiny_model())
+    outcome = quick(sparsity=limit, first=0, last=0, steps=2).apply(tiny_model(), CALIBRATION)
+    assert (outcome.details["kv_groups"], outcome.details["channels"]) == ([1, 1], [1, 1])
 
 
 @every_family

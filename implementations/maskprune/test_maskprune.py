@@ -164,16 +164,19 @@ def test_every_block_has_the_same_width_and_the_budget_is_met(family: str):
     method = small(sparsity=min(0.6, 0.99 * small().max_sparsity(model)), steps=2)
     method.apply(model, calibration_for(MaskPrune))
     assert len(widths(model)) == 1
-    channel = method.sizes(tiny_model(family, blocks=3))[1][1]
+    dense = tiny_model(family, blocks=3)
+    sizes = method.sizes(dense)[1]
+    assert method.largest_unit(dense) == max(sizes)
+    channel = sizes[1]
     left = count_weights(model).all
     assert abs(left - (1 - method.sparsity) * before) <= channel / 2 + 1e-6
 
 
-@pytest.mark.parametrize(("learned", "groups"), [(0.0, 0), (0.49, 1), (0.9, 1)])
-def test_groups_follow_training_and_channels_fill_the_budget(learned: float, groups: int):
+@pytest.mark.parametrize(("share", "groups"), [(0.0, 0), (0.2, 0), (0.3, 1), (1.0, 1)])
+def test_groups_follow_training_and_channels_fill_the_budget(share: float, groups: int):
     model = tiny_model(num_key_value_heads=2)
-    lost = MaskPrune(sparsity=0.5).counts_lost(model, torch.tensor([learned * 2, 0.0]))
-    assert lost[0] == groups
+    lost = MaskPrune(sparsity=0.5).counts_lost(model, torch.tensor([share, 0.0]))
+    assert lost[0] == groups  # the nearest number, and one stays
     # Not so many that no channels could make up for them, nor so few.
     most = MaskPrune(sparsity=0.05).counts_lost(model, torch.tensor([1.0, 0.0]))
     assert most[0] == 0
@@ -184,18 +187,21 @@ def test_groups_follow_training_and_channels_fill_the_budget(learned: float, gro
 @pytest.mark.parametrize("factors", [True, False])
 def test_training_distils_from_the_dense_model(factors, monkeypatch):
     """Record the arguments and results of the training loop."""
-    model, ids, said = tiny_model(blocks=3), random_tokens(4).ids, []
+    model, ids, masked = tiny_model(blocks=3), random_tokens(4).ids, []
     teacher = logits_of(model, ids)
     method = small(sparsity=0.3, factors=factors, scale=0.5)
     lost = method.counts_lost(model, torch.zeros(2))
 
     def optimise(groups, loss, stream, plan, before, after, state) -> list[float]:
         (masks,), *others = [group["params"] for group in groups]
+        assert (groups[0]["lr"], plan.rate) == (method.mask_rate, method.learning_rate)
+        assert (plan.decay, plan.clip) == ("none", None)  # gradients have a scale of their own
         trained = {id(p) for p in model.hf.parameters() if p.requires_grad}
         assert trained == {id(p) for params in others for p in params}
         assert bool(others) == factors
         if factors:
-            assert adapter_parameters(model.blocks[0].attention.q).scale == 0.5
+            adapter = adapter_parameters(model.blocks[0].attention.q)
+            assert (len(adapter.A), adapter.scale) == (method.rank, 0.5)
         torch.manual_seed(0)
         masks.copy_(torch.rand(len(masks)) + 0.5)
         masks[torch.rand(len(masks)) < 0.5] *= -1
@@ -204,16 +210,16 @@ def test_training_distils_from_the_dense_model(factors, monkeypatch):
         for group in others:
             for factor in group:
                 factor.add_(0.1 * torch.randn(factor.shape))
-        found = loss(ids)
-        said.append(logits(model))  # with its masks
-        assert float(found) == pytest.approx(
+        value = loss(ids)
+        masked.append(logits(model))
+        assert float(value) == pytest.approx(
             float(distillation_loss(logits_of(model, ids), teacher)), rel=1e-5
         )
         return [1.0]
 
     monkeypatch.setattr(maskprune, "optimise", optimise)
     method.apply(model, calibration_for(MaskPrune))
-    torch.testing.assert_close(logits(model), said[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits(model), masked[0], rtol=1e-4, atol=1e-4)
     assert len(widths(model)) == 1
 
 

@@ -7,13 +7,12 @@ another method prunes the block to it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from implementations.harness import (
-    BaseMethod,
     Capabilities,
     ColumnNorm,
     Count,
@@ -21,9 +20,12 @@ from implementations.harness import (
     NonNegative,
     Ratio,
     Tokens,
+    WalkedBlock,
     WeightMethod,
     block_weights,
-    prune_by_base,
+    prune_by_input_norms,
+    prune_by_magnitude,
+    prune_by_solving,
     walk,
 )
 
@@ -38,7 +40,7 @@ class OWL(WeightMethod):
 
     sparsity: Ratio = 0.7
     """Share of all decoder layers' weights to set to zero (s)."""
-    base: BaseMethod = "wanda"
+    base: Literal["wanda", "sparsegpt", "magnitude"] = "wanda"
     """Base method that prunes each decoder layer to its share."""
     outlier: NonNegative = 5.0
     """Outlier threshold, as a multiple of the mean score of the decoder layer (M)."""
@@ -62,13 +64,21 @@ class OWL(WeightMethod):
         )
         counts = self.counts(model, shares)
         for block in walk(model, calibration):
-            lost = counts[block.index]
-            prune_by_base(self.base, block, lost, self.block_size, self.damping)
+            self.prune_block(block, counts[block.index])
         applied = [
             sum(lost.values()) / max(block_weights(block), 1)
             for lost, block in zip(counts, model.blocks, strict=True)
         ]
         return {"outliers": outliers, "shares": applied}
+
+    def prune_block(self, block: WalkedBlock, counts: dict[str, int]) -> None:
+        """Remove `counts` weights from each layer, by role, with the base method."""
+        if self.base == "sparsegpt":
+            prune_by_solving(block, counts, self.block_size, self.damping)
+        elif self.base == "wanda":
+            prune_by_input_norms(block, counts)
+        else:
+            prune_by_magnitude(block, counts)
 
 
 def outlier_percentage(scores: list[Tensor], times: float) -> float:

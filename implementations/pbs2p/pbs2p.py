@@ -22,6 +22,7 @@ from implementations.harness import (
     Pattern,
     Ratio,
     Tokens,
+    WalkedBlock,
     WeightMethod,
     Whole,
     block_weights,
@@ -108,9 +109,8 @@ class PBS2P(WeightMethod):
     def compress(self, model: LanguageModel, calibration: Tokens, kept: list[int]) -> float:
         """Binarise all blocks, keeping `kept [blocks]` of every group; return bits per weight."""
         for walked in walk(model, calibration):
-            grams, keep = walked.observe(Gram), kept[walked.index]
-            for role, linear, factor, _ in factored_layers(walked, grams, self.damping):
-                linear.weight.copy_(self.solve(linear.weight, grams[role].matrix, factor, keep))
+            # Its matrices are freed before those of the next block are collected.
+            self.compress_block(walked, kept[walked.index])
         stored = weights = 0.0
         for block, keep in zip(model.blocks, kept, strict=True):
             for linear in block.linears().values():
@@ -119,6 +119,12 @@ class PBS2P(WeightMethod):
                 stored += rows * math.ceil(columns / self.block_size) * SCALES
                 weights += rows * columns
         return stored / weights
+
+    def compress_block(self, block: WalkedBlock, keep: int) -> None:
+        """Binarise the linear layers of a block in place, keeping `keep` of every group."""
+        grams = block.observe(Gram)
+        for role, linear, factor, _ in factored_layers(block, grams, self.damping):
+            linear.weight.copy_(self.solve(linear.weight, grams[role].matrix, factor, keep))
 
     def solve(self, weight: Tensor, gram: Tensor, factor: Tensor, keep: int) -> Tensor:
         """Return the compressed weight, fp32 `[out, in]`, by blocks of columns from left to right.
@@ -129,12 +135,12 @@ class PBS2P(WeightMethod):
         for start in range(0, W.shape[1], self.block_size):
             end = min(start + self.block_size, W.shape[1])
             here, later = slice(start, end), slice(end, None)
-            found = self.binarise(W[:, here], gram[here, here], keep)
+            binarised = self.binarise(W[:, here], gram[here, here], keep)
             if self.compensate:  # the least-squares solution for all later columns
                 U = factor[here, here]
-                E = torch.linalg.solve_triangular(U, W[:, here] - found, upper=True, left=False)
+                E = torch.linalg.solve_triangular(U, W[:, here] - binarised, upper=True, left=False)
                 W[:, later] -= E @ factor[here, later]
-            W[:, here] = found
+            W[:, here] = binarised
         return W
 
     def binarise(self, W: Tensor, S: Tensor, keep: int) -> Tensor:
@@ -179,6 +185,7 @@ def kept_of_blocks(
     `sizes` are the numbers of weights of the blocks. The mean is met within half a step of N of the
     largest block. It is therefore exact if the blocks are equal and it can be met at all.
     """
+    mean = round(mean, 9)  # 10 * (1 - 0.7) is 3.0000000000000004
     low, high = max(math.floor(mean) - spread, 1), min(math.ceil(mean) + spread, group)
     LI, size = torch.tensor(importance, dtype=torch.float64), torch.tensor(sizes) // group
     share = LI / LI.mean() if LI.sum() > 0 else torch.ones_like(LI)  # I_l

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import weakref
 
 import pytest
 import torch
@@ -12,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from implementations.harness import BadInput, Gram, LanguageModel, inverse_factor, smallest
+from implementations.harness import BadInput, Gram, LanguageModel, inverse_factor, smallest, walk
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.pbs2p import PBS2P
+from implementations.pbs2p import PBS2P, pbs2p
 from implementations.pbs2p.pbs2p import bits_of, fit, increases, kept_of_blocks, signs
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -169,6 +170,13 @@ def test_costs_are_recomputed_at_every_step():
         assert torch.equal((found[keep] != 0) & (found[keep - 1] == 0), goes)
 
 
+def test_one_shot_removes_the_cheapest_weights_of_the_unpruned_row():
+    W, S = problem()
+    costs = increases(W, PBS2P().binarise(W, S, 8), S)
+    lowest = smallest(costs.unflatten(1, (-1, 8)), 4).flatten(1)
+    assert torch.equal(PBS2P(stepwise=False).binarise(W, S, 4) == 0, lowest)
+
+
 # A block of columns
 
 
@@ -265,6 +273,8 @@ def test_n_of_blocks_by_hand():
     assert kept_of_blocks([4.0, 2.0, 1.0, 1.0], [80] * 4, 4, 8, 0) == [4, 4, 4, 4]
     assert kept_of_blocks([9.0, 0.0, 0.0, 0.0], [80] * 4, 4, 8, 2) == [6, 4, 3, 3]
     assert kept_of_blocks([0.0] * 5, [80] * 5, 6, 8, 1) == [6] * 5
+    # From 2 to 4, although 10 * (1 - 0.7) is slightly more than 3.
+    assert kept_of_blocks([9.0, 0.0, 0.0, 0.0], [80] * 4, 10 * (1 - 0.7), 10, 1) == [4, 3, 3, 2]
     assert kept_of_blocks([9.0, 0.0, 0.0, 0.0, 0.0], [80] * 5, 5.6, 8, 1) == [
         7,
         6,
@@ -372,6 +382,24 @@ def test_each_block_is_fitted_to_inputs_of_the_compressed_model():
         found = method.solve(q.weight, gram.matrix, inverse_factor(gram.matrix, 0.01), 5)
         agree = ((found - model.blocks[1].attention.q.weight).abs() < 1e-4).float().mean()
         assert (float(agree) > 0.99) == bool(settled)
+
+
+def test_matrices_are_freed_before_the_next_block(monkeypatch):
+    grams = weakref.WeakSet()
+
+    def watched(features: int, **settings) -> Gram:
+        gram = Gram(features, **settings)
+        grams.add(gram)
+        return gram
+
+    def walked(*arguments):
+        for block in walk(*arguments):
+            yield block
+            assert not grams
+
+    monkeypatch.setattr(pbs2p, "Gram", watched)
+    monkeypatch.setattr(pbs2p, "walk", walked)
+    PBS2P().compress(tiny_model(), random_tokens(), [4, 5])
 
 
 def test_groups_that_do_not_divide_are_refused_before_any_work():

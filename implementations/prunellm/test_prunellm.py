@@ -155,6 +155,14 @@ def test_distributes_over_blocks_then_modules():
         assert weights_lost == pytest.approx(float(of_blocks[index]), abs=96)
 
 
+@pytest.mark.parametrize(("most", "expected"), [(1.0, [4, 36]), (0.5, [2, 57])])
+def test_temperature_and_maximum_apply_inside_a_block(most: float, expected: list[int]):
+    # 15 % of 4 * 1,024 + 480 * 96 weights are 7,526. Attention loses all it can, the MLP the rest.
+    model = tiny_model(blocks=1, intermediate_size=480, num_key_value_heads=4)
+    method = PruneLLM(sparsity=0.15, temperature=0.1, most=most)
+    assert method.lost(model, torch.tensor([[1.0, 3.0, 2.0]]).double()).tolist() == [expected]
+
+
 def test_block_without_effect_can_be_removed():
     model, tokens = tiny_model(blocks=4), random_tokens()
     for linear in (model.blocks[2].attention.o, model.blocks[2].feed_forward.down):
@@ -177,6 +185,8 @@ def test_removed_module_leaves_its_mean_output(monkeypatch):
     outcome = PruneLLM(sparsity=0.25, temperature=0.02).apply(model, tokens)
     assert outcome.details["channels"] == [48, 48, 0, 48]
     torch.testing.assert_close(logits(model), logits(twin), rtol=1e-4, atol=1e-4)
+    with_bias = {block.index for block, _, linear in model.linears() if linear.bias is not None}
+    assert with_bias == {2}  # a layer that loses nothing gets no bias
 
 
 def test_modules_lose_at_most_their_maximum():

@@ -78,6 +78,16 @@ def test_the_chance_of_a_unit_depends_on_its_cost_at_the_border_only():
         assert_mean(drawn[:, costs == cost].mean(dim=1), chance)
 
 
+def test_random_numbers_are_wide_enough_not_to_tie():
+    class Seen(Random):
+        def choose(self, model: LanguageModel, scores: Tensor) -> Tensor:
+            assert scores.dtype == torch.float64
+            assert not torch.equal(scores, scores.float().double())
+            return super().choose(model, scores)
+
+    Seen().draw(tiny_model())
+
+
 def test_result_depends_on_the_seed():
     assert pruned(seed=0) == pruned(seed=0)
     assert len({str(pruned(seed=seed)) for seed in range(5)}) == 5

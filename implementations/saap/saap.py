@@ -103,7 +103,7 @@ class SAAP(UnitMethod):
 
     def views(self, model: LanguageModel, tokens: Tokens) -> list[Views]:
         """Return both importances of the units of every module, in the order of `costs`."""
-        found: dict[tuple[int, Kind], Views] = {}
+        views: dict[tuple[int, Kind], Views] = {}
         roles = model.blocks[0].linears()
         for block in backwalk(model, tokens, gradients=roles, squares=True, edits=False):
             first = saliences(block, block.gradients)  # w g
@@ -112,8 +112,9 @@ class SAAP(UnitMethod):
                 # I_vec = sum_v | sum_e w g |,  I_el = sum_v sum_e | w g - F w^2 / 2 |
                 vector = vector_scores(block, kind, first, whole=True).sum(dim=(0, 2))
                 element = vector_scores(block, kind, second, whole=False).sum(dim=(0, 2))
-                found[block.index, kind] = vector.cpu(), element.cpu()
-        return [found[block.index, kind] for block in model.blocks for kind in self.kinds]
+                views[block.index, kind] = vector.cpu(), element.cpu()
+            del block, first, second  # frees their memory before the next block is differentiated
+        return [views[block.index, kind] for block in model.blocks for kind in self.kinds]
 
     def indicator(self, vector: Tensor, element: Tensor) -> Tensor:
         """Return the indicator of each unit of a module, `[units]`.

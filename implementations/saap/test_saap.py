@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from implementations.harness import (
     vector_scores,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.saap import SAAP
+from implementations.saap import SAAP, saap
 from implementations.saap.saap import noise_weighted
 from tests.observation import sample_gradients
 
@@ -52,8 +53,8 @@ def test_importances_equal_those_of_plain_backward_passes(family: str):
             dim = 0 if role == "down" else 1
             vector += first.sum(dim=dim).abs()
             element += second.abs().sum(dim=dim)
-        for found, by_hand in zip(next(views), (vector, element), strict=True):
-            torch.testing.assert_close(found, by_hand, rtol=1e-5, atol=0)
+        for values, by_hand in zip(next(views), (vector, element), strict=True):
+            torch.testing.assert_close(values, by_hand, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["kv-groups", "channels"])
@@ -77,6 +78,28 @@ def test_a_unit_without_weights_goes_first():
     _, (vector, element), *_ = SAAP().views(model, tokens)
     assert vector[4] == element[4] == 0
     assert int(vector.argmin()) == int(element.argmin()) == 4
+
+
+def test_gradients_are_freed_before_the_next_block(monkeypatch):
+    computed = []
+
+    def watched_saliences(*arguments):
+        values = saliences(*arguments)
+        computed.append(weakref.ref(values["down"]))
+        return values
+
+    def watched_walk(*arguments, **settings):
+        walk = backwalk(*arguments, **settings)
+        for _ in range(3):
+            block = [next(walk)]
+            assert all(tensor() is None for tensor in computed)
+            computed.append(weakref.ref(block[0].gradients["down"]))
+            yield block.pop()
+
+    monkeypatch.setattr(saap, "saliences", watched_saliences)
+    monkeypatch.setattr(saap, "backwalk", watched_walk)
+    SAAP().views(tiny_model(blocks=3), random_tokens())
+    assert len(computed) == 9
 
 
 # The fusion
@@ -117,6 +140,12 @@ def test_removes_weak_or_unstable_units_first():
     assert strong > weak > erratic
     # Means 4.5 and 1.5 over the same deviation.
     assert strong / weak == pytest.approx(3, rel=1e-4)
+
+
+def test_a_unit_that_is_always_zero_is_removed_first():
+    parts = torch.tensor([[0.0, 1.0], [0.0, 9.0], [0.0, 1.0], [0.0, 9.0]], dtype=double)
+    dead, erratic = SAAP(fluctuation="batch").indicator(parts, parts).tolist()
+    assert dead == 0 < erratic
 
 
 # The ranking over the model

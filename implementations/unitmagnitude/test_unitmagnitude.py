@@ -62,6 +62,13 @@ def test_a_kv_group_by_hand():
     assert groups.tolist() == pytest.approx([0.0, (squares / 1536) ** 0.5])
 
 
+def test_squares_are_summed_in_double_precision():
+    model = filled(300.0, dtype=torch.float16)  # its square is not finite in fp16
+    values = score(model.blocks[0])
+    assert values.dtype == torch.float64
+    assert set(values.tolist()) == {300.0}
+
+
 @every_family
 def test_equal_weights_give_equal_scores(family: str):
     # A plain norm would put every KV group above every channel.

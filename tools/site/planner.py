@@ -125,7 +125,7 @@ BLOCKS = SHAPES[0].letters["L"] * SHAPES[0].letters["B"]
 """Weights in the linear layers of the model of the records."""
 ONE_PASS = 2 * BLOCKS * CALIBRATION.samples * CALIBRATION.length / RECORDS_RATE
 """Seconds of one pass of the calibration set on the machine of the records."""
-SQUARE = ("Gram", "Covariance", "prune_by_base", "prune_by_solving")
+SQUARE = ("Gram", "Covariance", "prune_by_solving")
 """Names that stand for a matrix `[in, in]` for each input of a layer."""
 EVALUATED = Term("logits of an evaluation", DEVICE, 2**24, "b")
 """The most logits that an evaluation computes at once (`PIECE` of the harness)."""

@@ -15,7 +15,7 @@ on the accelerator: one block, its activations for one micro-batch, and the requ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -101,32 +101,47 @@ def backwalk(
                     role: _WeightGradient(linears[role], squares, absolutes) for role in gradients
                 }
                 of_masks = {role: _MaskGradient(linears[role], samples) for role in masks}
-                with ExitStack() as hooks:
-                    for role, weight in of_weights.items():
-                        hooks.enter_context(_outputs_watched(linears[role], length, weight.update))
-                    for role, mask in of_masks.items():
-                        hooks.enter_context(_inputs_watched(linears[role], length, mask.update))
+                with _watched(linears, length, of_weights, of_masks):
                     for host, x, behind in zip(boundary.hidden, inputs, back, strict=True):
                         _put(host, _block_back(block, boundary, x, behind), f"block {block.index}")
-                yield BackwalkedBlock(
-                    block.index,
-                    block.module,
-                    block.family,
-                    {role: w.sum.div_(samples * predictions) for role, w in of_weights.items()},
-                    {
-                        role: w.squares.div_(samples * predictions**2)
-                        for role, w in of_weights.items()
-                        if w.squares is not None
-                    },
-                    {
-                        role: w.absolutes.div_(samples * predictions)
-                        for role, w in of_weights.items()
-                        if w.absolutes is not None
-                    },
-                    {role: m.by_sample / predictions for role, m in of_masks.items()},
-                    partial(_sample_gradients, block, boundary, inputs, back, gradients),
-                )
-                del of_weights, of_masks  # otherwise they stay in memory with those of the next
+                only = [
+                    BackwalkedBlock(
+                        block.index,
+                        block.module,
+                        block.family,
+                        {role: w.sum.div_(samples * predictions) for role, w in of_weights.items()},
+                        {
+                            role: w.squares.div_(samples * predictions**2)
+                            for role, w in of_weights.items()
+                            if w.squares is not None
+                        },
+                        {
+                            role: w.absolutes.div_(samples * predictions)
+                            for role, w in of_weights.items()
+                            if w.absolutes is not None
+                        },
+                        {role: m.by_sample / predictions for role, m in of_masks.items()},
+                        partial(_sample_gradients, block, boundary, inputs, back, gradients),
+                    )
+                ]
+                del of_weights, of_masks
+                yield only.pop()  # the caller alone keeps the gradients
+
+
+@contextmanager
+def _watched(
+    linears: Mapping[str, nn.Linear],
+    length: int,
+    weights: Mapping[str, _WeightGradient],
+    masks: Mapping[str, _MaskGradient],
+) -> Iterator[None]:
+    """Collect the gradients of weights and masks, by role, inside the `with` block."""
+    with ExitStack() as hooks:
+        for role, weight in weights.items():
+            hooks.enter_context(_outputs_watched(linears[role], length, weight.update))
+        for role, mask in masks.items():
+            hooks.enter_context(_inputs_watched(linears[role], length, mask.update))
+        yield
 
 
 class _WeightGradient:

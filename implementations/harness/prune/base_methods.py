@@ -21,23 +21,8 @@ from implementations.harness.prune.statistics import ColumnNorm, Gram
 from implementations.harness.prune.walk import WalkedBlock
 from implementations.harness.prune.weight_method import NM, smallest_of_layer, smallest_per_group
 
-BaseMethod = Literal["wanda", "sparsegpt", "magnitude"]
-"""A method that prunes a block to a given removal."""
-
 Removal = Mapping[str, int] | NM
 """The number of weights that each layer loses, by role, or a pattern."""
-
-
-def prune_by_base(
-    base: BaseMethod, block: WalkedBlock, removal: Removal, block_size: int, damping: float
-) -> None:
-    """Prune a block with the base method; only SparseGPT uses `block_size` and `damping`."""
-    if base == "sparsegpt":
-        prune_by_solving(block, removal, block_size, damping)
-    elif base == "wanda":
-        prune_by_input_norms(block, removal)
-    else:
-        prune_by_magnitude(block, removal)
 
 
 def prune_by_magnitude(block: Block, removal: Removal) -> None:

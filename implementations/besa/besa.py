@@ -38,7 +38,6 @@ from implementations.harness import (
 )
 
 HIGHEST = 1 / (1 + math.exp(-0.5))  # largest mean rate, if no probability exceeds e times another
-SMOOTH = (0.42, 0.58)  # sparsities that leave rates free to move with a sigmoid
 STEEPEST = 1e4  # largest slope of the initial logits
 ROUNDING = 1e-3  # weights; the rounding of a mean rate must not cost a whole one
 LEAST = 1e-30  # smallest squared norm by which an error is divided
@@ -62,7 +61,7 @@ class BESA(WeightMethod):
     intervals: Count = 100
     """Number of intervals between the candidate rates, which go from 0 to 1 (D)."""
     smooth: bool | None = None
-    """Apply a sigmoid to the coefficients; by default, only for sparsities from 0.42 to 0.58."""
+    """Apply a sigmoid to the coefficients; by default, for sparsities that it can reach."""
     inputs: Literal["pruned", "dense"] = "pruned"
     """Source of the inputs that give the target outputs: the pruned or the dense model."""
     epochs: Count = 1
@@ -83,14 +82,18 @@ class BESA(WeightMethod):
     @property
     def smoothed(self) -> bool:
         """Whether a sigmoid is applied to the coefficients."""
-        in_reach = SMOOTH[0] <= self.sparsity <= SMOOTH[1]
-        return in_reach if self.smooth is None else self.smooth
+        return self.reachable if self.smooth is None else self.smooth
+
+    @property
+    def reachable(self) -> bool:
+        """Whether rates with a sigmoid can have the requested mean."""
+        return 1 - HIGHEST < self.sparsity < HIGHEST
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         super().check(model, calibration)
         if self.base == "sparsegpt" and self.rates == "row":
             raise BadInput("`base` sparsegpt needs one rate per matrix; set rates=matrix")
-        if self.smooth and not 1 - HIGHEST < self.sparsity < HIGHEST:
+        if self.smooth and not self.reachable:
             raise BadInput(
                 f"`smooth` reaches only rates from {1 - HIGHEST:.4f} to {HIGHEST:.4f}, got "
                 f"sparsity {self.sparsity:g}; set smooth=false"

@@ -254,10 +254,10 @@ def test_targets_are_outputs_of_the_dense_block(source: str, monkeypatch: pytest
 
 
 def test_sparsities_out_of_reach_of_the_sigmoid_use_none():
-    assert BESA(sparsity=0.58).smoothed
-    assert BESA(sparsity=0.42).smoothed
-    assert not BESA(sparsity=0.4).smoothed
-    assert not BESA(sparsity=0.6).smoothed
+    assert BESA(sparsity=0.62).smoothed
+    assert BESA(sparsity=0.38).smoothed
+    assert not BESA(sparsity=0.37).smoothed
+    assert not BESA(sparsity=0.63).smoothed
     assert not BESA(smooth=False).smoothed
     BESA(smooth=True, sparsity=0.62).check(tiny_model(), CALIBRATION)
     with pytest.raises(BadInput, match=r"`smooth` reaches only rates from 0.3775 to 0.6225"):

@@ -38,7 +38,7 @@ from implementations.harness.results.record import (
 )
 from implementations.harness.results.store import save_record
 from tests.keyed import MODEL, invented
-from tests.site.visiting import PATIENCE, SLOWDOWN, ready
+from tests.site.visiting import PATIENCE, SLOWDOWN, OpenRequests, ready
 from tests.site.weight import FLAGS, serve
 from tools.site.atlas import Atlas, read
 from tools.site.pages import make
@@ -298,7 +298,8 @@ def published(repository: Path, build_once: Callable[..., Path]) -> Path:
 # may need their own.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    program = os.environ.get("ATLAS_CHROMIUM") or shutil.which("chromium")
+    names = ("chromium-headless-shell", "chromium")  # the first one needs less time
+    program = os.environ.get("ATLAS_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if not program and not os.environ.get("ATLAS_REQUIRE_BROWSER"):
         pytest.skip("Chromium not found: install it or set ATLAS_CHROMIUM to its path")
     expect.set_options(timeout=PATIENCE)
@@ -332,6 +333,7 @@ class Visit:
         context.set_default_timeout(PATIENCE)
         context.route(lambda address: not address.startswith(home), self._refuse)
         self.page: Page = context.new_page()
+        self._open_requests = OpenRequests(self.page)
         self.page.on("console", lambda m: m.type in ("error", "warning") and self._note(m.text))
         self.page.on("pageerror", lambda error: self._note(str(error)))
         self.page.on("response", self._weigh)
@@ -349,13 +351,13 @@ class Visit:
     @property
     def complaints(self) -> list[str]:
         """Errors and warnings until the network is idle."""
-        self.page.wait_for_load_state("networkidle")
+        self._open_requests.wait()
         return self._complaints
 
     @property
     def weight(self) -> int:
         """Bytes of all responses as transferred."""
-        self.page.wait_for_load_state("networkidle")
+        self._open_requests.wait()
         return self._weight
 
     def _failed(self, request: Request) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, Request
 
 PATIENCE = 120_000  # timeout in milliseconds, long enough for the slowest machine
 # Factor by which pages are slowed down to check that the tests wait; 20 simulates a busy machine.
@@ -32,6 +32,35 @@ def ready(page: Page) -> None:
         "!document.querySelector('script[type=module]') || matchMedia('(scripting: none)').matches"
         " || document.documentElement.dataset.shows === location.search",
     )
+
+
+class OpenRequests:
+    """The requests of a page that have not ended yet."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.requests: set[Request] = set()
+        page.on("request", self._begin)
+        page.on("requestfinished", self._end)
+        page.on("requestfailed", self._end)
+
+    def wait(self) -> None:
+        """Wait until none has been open for half a second.
+
+        Playwright's "networkidle" never comes on a busy machine if the network was idle for half a
+        second before the page was parsed.
+        """
+        calm = 0
+        while calm < 10:
+            self.page.wait_for_timeout(50)
+            calm = 0 if self.requests else calm + 1
+
+    # Playwright takes no built-in methods as handlers.
+    def _begin(self, request: Request) -> None:
+        self.requests.add(request)
+
+    def _end(self, request: Request) -> None:
+        self.requests.discard(request)
 
 
 def everything(page: Page) -> None:

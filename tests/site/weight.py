@@ -14,6 +14,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, Response
 
+from tests.site.visiting import OpenRequests
+
 # Stop the browser from contacting its own update and sync services.
 FLAGS = (
     "--no-sandbox",
@@ -115,7 +117,8 @@ def weigh(browser: Browser, address: str) -> Weight:
     with browser.new_context() as context:
         page = context.new_page()
         page.on("response", take)
+        open_requests = OpenRequests(page)
         page.goto(address)
         page.evaluate(WAIT_FOR_SCRIPT)
-        page.wait_for_load_state("networkidle")
+        open_requests.wait()
     return weight

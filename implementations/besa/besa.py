@@ -105,8 +105,7 @@ class BESA(WeightMethod):
         `learned` is the mean rate of the block before it is corrected to the requested sparsity.
         `error_before` is the error of Wanda at equal rates, also if the base is SparseGPT.
         """
-        even = torch.ones(len(model.blocks))
-        totals = [sum(lost.values()) for lost in self.counts(model, even)]
+        totals = [sum(lost.values()) for lost in self.counts(model, torch.ones(len(model.blocks)))]
         details: dict[str, list[Any]] = {"rates": [], "learned": []}
         details |= {"error_before": [], "error_after": []}
         samples = replace(calibration, batch_size=1)  # one per step

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import itertools
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -64,6 +66,42 @@ def sample_gradients(model: LanguageModel, tokens: Tokens) -> list[dict[str, Ten
         {role: torch.stack([sample[role] for sample in block]) for role in block[0]}
         for block in zip(*rows, strict=True)
     ]
+
+
+class FreedByBlock:
+    """Check that a method frees objects, such as gradients, before it asks for the next block."""
+
+    def __init__(self) -> None:
+        self.references: list[weakref.ref[Any]] = []
+
+    def recorded(
+        self,
+        function: Callable[..., Any],
+        objects: Callable[[Any], Iterable[Any]] = lambda result: [result],
+    ) -> Callable[..., Any]:
+        """Return the function, with the `objects` of each of its results recorded."""
+
+        def watched(*arguments: Any, **settings: Any) -> Any:
+            result = function(*arguments, **settings)
+            self.references.extend(weakref.ref(each) for each in objects(result))
+            return result
+
+        return watched
+
+    def checked(self, walk: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        """Return the walk, which fails after a block if a recorded object is still in memory."""
+
+        def walked(*arguments: Any, **settings: Any) -> Iterator[Any]:
+            blocks = walk(*arguments, **settings)
+            while block := list(itertools.islice(blocks, 1)):
+                gradients = getattr(block[0], "gradients", {})
+                self.references.extend(weakref.ref(each) for each in gradients.values())
+                del gradients
+                yield block.pop()
+                alive = [each for each in self.references if each() is not None]
+                assert not alive
+
+        return walked
 
 
 class Search(NamedTuple):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.admmpruning import ADMMPruning
-from implementations.harness import BadInput
+from implementations.admmpruning import ADMMPruning, admmpruning
+from implementations.harness import BadInput, Gram, walk
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from tests.observation import check_walk
+from tests.observation import FreedByBlock, check_walk
 from tests.one_layer import layer_error, least_squares
 
 
@@ -167,6 +167,14 @@ def test_refuses_to_choose_masks_after_the_last_iteration():
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
     check_walk(ADMMPruning(), lambda W, gram: pruned(W, gram.float()), family)
+
+
+def test_matrices_are_freed_before_the_next_block(monkeypatch):
+    freed = FreedByBlock()
+    monkeypatch.setattr(admmpruning, "Gram", freed.recorded(Gram))
+    monkeypatch.setattr(admmpruning, "walk", freed.checked(walk))
+    ADMMPruning().apply(tiny_model(), random_tokens())
+    assert freed.references
 
 
 @pytest.mark.model

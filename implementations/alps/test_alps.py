@@ -10,8 +10,9 @@ from torch import Tensor
 
 from implementations.alps import ALPS, alps
 from implementations.alps.alps import growth
-from implementations.harness import inverse_factor, smallest, sparse_solve
-from tests.observation import check_walk
+from implementations.harness import Gram, inverse_factor, smallest, sparse_solve, walk
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from tests.observation import FreedByBlock, check_walk
 from tests.one_layer import damped, layer_error, least_squares
 
 
@@ -230,6 +231,14 @@ def test_nothing_to_remove_changes_no_bit():
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
     check_walk(ALPS(), pruned, family)
+
+
+def test_matrices_are_freed_before_the_next_block(monkeypatch):
+    freed = FreedByBlock()
+    monkeypatch.setattr(alps, "Gram", freed.recorded(Gram))
+    monkeypatch.setattr(alps, "walk", freed.checked(walk))
+    ALPS().apply(tiny_model(), random_tokens())
+    assert freed.references
 
 
 @pytest.mark.model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import weakref
 from itertools import pairwise
 
 import pytest
@@ -13,6 +12,7 @@ from torch import Tensor
 from implementations.dsnot import DSnoT, dsnot
 from implementations.harness import Gram, Moments, get_method, inverse_factor, walk
 from implementations.harness.contract.tiny import random_tokens, tiny_model
+from tests.observation import FreedByBlock
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -202,23 +202,13 @@ def test_initial_sparsegpt_mask_does_not_update_weights():
     assert not result.blocks[0].attention.q.weight[:, 3].any()
 
 
-def test_one_block_at_a_time_keeps_its_scores(monkeypatch):
-    observe, scores = DSnoT.observe, []
-
-    def counted(*args, **settings):
-        for block in walk(*args, **settings):
-            assert not any(each() is not None for each in scores)
-            yield block
-
-    def observed(*args):
-        metrics, norms = observe(*args)
-        scores.extend(map(weakref.ref, metrics.values()))
-        return metrics, norms
-
-    monkeypatch.setattr(DSnoT, "observe", observed)
-    monkeypatch.setattr(dsnot, "walk", counted)
+def test_scores_are_freed_before_the_next_block(monkeypatch):
+    freed = FreedByBlock()
+    observe = freed.recorded(DSnoT.observe, lambda result: result[0].values())
+    monkeypatch.setattr(DSnoT, "observe", observe)
+    monkeypatch.setattr(dsnot, "walk", freed.checked(walk))
     DSnoT().apply(tiny_model(), random_tokens())
-    assert len(scores) == 14
+    assert len(freed.references) == 14
 
 
 def test_norms_do_not_depend_on_the_first_mask():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import weakref
 
 import pytest
 import torch
@@ -21,7 +20,7 @@ from implementations.harness import (
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.hywia import HyWIA, hywia
 from implementations.hywia.hywia import fuse
-from tests.observation import sample_gradients
+from tests.observation import FreedByBlock, sample_gradients
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -206,19 +205,10 @@ def test_every_block_keeps_one_unit_of_each_kind():
 
 
 def test_gradients_are_freed_before_the_next_block(monkeypatch):
-    gradients = []
-
-    def walked(*arguments, **settings):
-        walk = backwalk(*arguments, **settings)
-        for _ in range(3):
-            block = [next(walk)]
-            gradients.append(weakref.ref(block[0].gradients["down"]))
-            yield block.pop()
-            assert gradients[-1]() is None
-
-    monkeypatch.setattr(hywia, "backwalk", walked)
+    freed = FreedByBlock()
+    monkeypatch.setattr(hywia, "backwalk", freed.checked(backwalk))
     HyWIA().apply(tiny_model(blocks=3), random_tokens())
-    assert len(gradients) == 3
+    assert len(freed.references) == 3 * 7
 
 
 def test_uses_the_first_samples():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import weakref
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from implementations.harness import (
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights
 from implementations.llmpruner import LLMPruner, llmpruner
-from tests.observation import sample_gradients
+from tests.observation import FreedByBlock, sample_gradients
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -229,26 +228,12 @@ def test_every_block_keeps_one_unit_of_each_kind():
 
 
 def test_gradients_are_freed_before_the_next_block(monkeypatch):
-    saliences, salience = [], LLMPruner.salience
-
-    def watched(self: LLMPruner, block: BackwalkedBlock) -> Scores:
-        values = salience(self, block)
-        saliences.append(weakref.ref(values["down"]))
-        return values
-
-    def walked(*arguments, **settings):
-        walk = backwalk(*arguments, **settings)
-        for _ in range(3):
-            block = [next(walk)]
-            gradient = weakref.ref(block[0].gradients["down"])
-            yield block.pop()
-            assert gradient() is None
-            assert saliences[-1]() is None
-
-    monkeypatch.setattr(LLMPruner, "salience", watched)
-    monkeypatch.setattr(llmpruner, "backwalk", walked)
+    freed = FreedByBlock()
+    salience = freed.recorded(LLMPruner.salience, lambda result: result.values())
+    monkeypatch.setattr(LLMPruner, "salience", salience)
+    monkeypatch.setattr(llmpruner, "backwalk", freed.checked(backwalk))
     LLMPruner().apply(tiny_model(blocks=3), random_tokens())
-    assert len(saliences) == 3
+    assert len(freed.references) == 2 * 3 * 7  # gradients and saliences of three blocks
 
 
 # Calibration

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import weakref
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.pbs2p import PBS2P, pbs2p
 from implementations.pbs2p.pbs2p import bits_of, fit, increases, kept_of_blocks, signs
+from tests.observation import FreedByBlock
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -385,21 +385,11 @@ def test_each_block_is_fitted_to_inputs_of_the_compressed_model():
 
 
 def test_matrices_are_freed_before_the_next_block(monkeypatch):
-    grams = weakref.WeakSet()
-
-    def watched(features: int, **settings) -> Gram:
-        gram = Gram(features, **settings)
-        grams.add(gram)
-        return gram
-
-    def walked(*arguments):
-        for block in walk(*arguments):
-            yield block
-            assert not grams
-
-    monkeypatch.setattr(pbs2p, "Gram", watched)
-    monkeypatch.setattr(pbs2p, "walk", walked)
+    freed = FreedByBlock()
+    monkeypatch.setattr(pbs2p, "Gram", freed.recorded(Gram))
+    monkeypatch.setattr(pbs2p, "walk", freed.checked(walk))
     PBS2P().compress(tiny_model(), random_tokens(), [4, 5])
+    assert freed.references
 
 
 def test_groups_that_do_not_divide_are_refused_before_any_work():

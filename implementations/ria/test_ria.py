@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import weakref
 from itertools import permutations
 
 import pytest
@@ -23,7 +22,7 @@ from implementations.ria.ria import (
     snake_order,
     stack_readers,
 )
-from tests.observation import check_walk
+from tests.observation import FreedByBlock, check_walk
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -237,23 +236,12 @@ def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense():
     check_walk(RIA(), pruned, "llama")
 
 
-def test_one_block_at_a_time_keeps_its_scores(monkeypatch):
-    score, scores = RIA.score, []
-
-    def counted(*args, **settings):
-        for block in walk(*args, **settings):
-            assert not any(each() is not None for each in scores)
-            yield block
-
-    def scored(*args):
-        result = score(*args)
-        scores.append(weakref.ref(result))
-        return result
-
-    monkeypatch.setattr(RIA, "score", scored)
-    monkeypatch.setattr(ria, "walk", counted)
+def test_scores_are_freed_before_the_next_block(monkeypatch):
+    freed = FreedByBlock()
+    monkeypatch.setattr(RIA, "score", freed.recorded(RIA.score))
+    monkeypatch.setattr(ria, "walk", freed.checked(walk))
     RIA().apply(tiny_model(), random_tokens())
-    assert len(scores) == 14
+    assert len(freed.references) == 14
 
 
 @pytest.mark.model

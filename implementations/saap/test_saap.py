@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import weakref
 
 import pytest
 import torch
@@ -20,7 +19,7 @@ from implementations.harness import (
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.saap import SAAP, saap
 from implementations.saap.saap import noise_weighted
-from tests.observation import sample_gradients
+from tests.observation import FreedByBlock, sample_gradients
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -81,25 +80,12 @@ def test_a_unit_without_weights_goes_first():
 
 
 def test_gradients_are_freed_before_the_next_block(monkeypatch):
-    computed = []
-
-    def watched_saliences(*arguments):
-        values = saliences(*arguments)
-        computed.append(weakref.ref(values["down"]))
-        return values
-
-    def watched_walk(*arguments, **settings):
-        walk = backwalk(*arguments, **settings)
-        for _ in range(3):
-            block = [next(walk)]
-            assert all(tensor() is None for tensor in computed)
-            computed.append(weakref.ref(block[0].gradients["down"]))
-            yield block.pop()
-
-    monkeypatch.setattr(saap, "saliences", watched_saliences)
-    monkeypatch.setattr(saap, "backwalk", watched_walk)
+    freed = FreedByBlock()
+    recorded = freed.recorded(saliences, lambda result: result.values())
+    monkeypatch.setattr(saap, "saliences", recorded)
+    monkeypatch.setattr(saap, "backwalk", freed.checked(backwalk))
     SAAP().views(tiny_model(blocks=3), random_tokens())
-    assert len(computed) == 9
+    assert len(freed.references) == 3 * 3 * 7  # gradients and two saliences of three blocks
 
 
 # The fusion

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +17,7 @@ from implementations.harness import (
 )
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.sparsegpt import SparseGPT, sparsegpt
-from tests.observation import check_walk
+from tests.observation import FreedByBlock, check_walk
 from tests.one_layer import damped, layer_error, least_squares
 
 SETTINGS = [
@@ -224,23 +222,12 @@ def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
     check_walk(SparseGPT(), lambda W, gram: pruned(W, gram.float()), family)
 
 
-def test_one_block_at_a_time_keeps_its_hessians(monkeypatch):
-    grams = weakref.WeakSet()
-
-    class Counted(Gram):
-        def __init__(self, *args, **settings):
-            super().__init__(*args, **settings)
-            grams.add(self)
-
-    def counted(*args):
-        for block in walk(*args):
-            assert not grams
-            yield block
-
-    monkeypatch.setattr(sparsegpt, "Gram", Counted)
-    monkeypatch.setattr(sparsegpt, "walk", counted)
-    outcome = SparseGPT().apply(tiny_model(), random_tokens())
-    assert outcome.achieved == 0.5
+def test_hessians_are_freed_before_the_next_block(monkeypatch):
+    freed = FreedByBlock()
+    monkeypatch.setattr(sparsegpt, "Gram", freed.recorded(Gram))
+    monkeypatch.setattr(sparsegpt, "walk", freed.checked(walk))
+    SparseGPT().apply(tiny_model(), random_tokens())
+    assert freed.references
 
 
 @pytest.mark.model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +22,7 @@ from implementations.harness import (
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.sparsellm import SparseLLM, sparsellm
 from implementations.sparsellm.mlp import MLP, ROLES, Inputs, Variables
-from tests.observation import inputs
+from tests.observation import FreedByBlock, inputs
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -216,18 +215,12 @@ def test_weights_of_inputs_that_are_always_zero_are_removed_first():
         assert not layer.weight[:, 3].any()
 
 
-def test_one_block_at_a_time_keeps_its_variables(monkeypatch):
-    first_round, alive = SparseLLM.first_round, []
-
-    def watched(self, block):
-        assert not any(mlp() for mlp in alive)
-        mlp = first_round(self, block)
-        alive.append(weakref.ref(mlp))
-        return mlp
-
-    monkeypatch.setattr(SparseLLM, "first_round", watched)
+def test_variables_are_freed_before_the_next_block(monkeypatch):
+    freed = FreedByBlock()
+    monkeypatch.setattr(SparseLLM, "first_round", freed.recorded(SparseLLM.first_round))
+    monkeypatch.setattr(sparsellm, "walk", freed.checked(walk))
     SparseLLM(sparsity=0.5, rounds=2).apply(tiny_model(blocks=3), random_tokens(8, 24))
-    assert len(alive) == 3
+    assert len(freed.references) == 3
 
 
 def test_rounds_lower_the_error_of_the_output():

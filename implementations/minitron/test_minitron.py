@@ -142,6 +142,15 @@ def test_every_candidate_meets_the_budget():
     assert fewer == [shapes[0], shapes[len(shapes) // 2]]
 
 
+def test_candidates_are_thinned_out_evenly():
+    model = tiny_model("llama", blocks=3)
+    settings = {"sparsity": 0.2, "most": 0.8, "hidden_multiple": 1, "channel_multiple": 1}
+    shapes = Minitron(**settings).candidates(model)
+    assert len(shapes) > 3
+    fewer = Minitron(**settings, shapes=2).candidates(model)
+    assert fewer == [shapes[0], shapes[len(shapes) // 2]]
+
+
 def test_shapes_of_the_embedded_model():
     # 576 hidden dimensions, 9 heads in 3 groups, 1,536 channels, 30 blocks.
     dense = UniformShape(576, 3, 1536, 30, 3, 64, 2)

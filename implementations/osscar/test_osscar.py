@@ -11,7 +11,7 @@ from torch import Tensor
 
 from implementations.harness import damped_factor, keep_units
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.osscar import OSSCAR
+from implementations.osscar import OSSCAR, osscar
 from implementations.osscar.osscar import (
     READERS,
     columns,
@@ -290,6 +290,19 @@ def test_costs_of_kv_groups_are_exact_in_the_dense_model():
             others = units[torch.arange(len(units)) != j]
             exact.append(error(best(H, W @ H, others), H, W @ H) - error(W, H, W @ H))
         assert ours.tolist() == pytest.approx(exact, rel=1e-3)
+
+
+def test_groups_and_channels_have_their_own_numbers_of_swaps(monkeypatch):
+    numbers = []
+
+    def recorded(H: Tensor, G: Tensor, units: Tensor, kept: Tensor, *settings: int) -> Tensor:
+        numbers.append(settings)
+        return kept
+
+    monkeypatch.setattr(osscar, "swap", recorded)
+    settings = {"groups_at_once": 1, "groups_swapped": 2, "channels_at_once": 3, "swaps": 4}
+    OSSCAR(sparsity=0.4, **settings).apply(tiny_model("opt", blocks=1), random_tokens())
+    assert numbers == [(2, 4), (3, 4)]  # KV groups, channels
 
 
 @pytest.mark.parametrize(("outputs", "swaps"), [("layer", 0), ("layer", 5), ("dense", 5)])

@@ -197,6 +197,7 @@ def test_a_fit_starts_from_the_dense_weights(monkeypatch):
     mlp, _ = observed(tiny_model(), random_tokens(8, 24, batch_size=8), SparseLLM(sparsity=0.6))
     dense = mlp.dense["up"]
     channels, hidden = dense.shape
+    mlp.layers["up"].weight.data.zero_()  # must not matter
     x = torch.eye(hidden)[: hidden // 2]  # half of the inputs are always zero
     SparseLLM().fit(mlp, [x], {"up": [torch.full((hidden // 2, channels), 3.0)]})
     expected = dense.clone()

@@ -108,6 +108,7 @@ def test_only_a_single_token_of_a_single_text_gathers_columns(
     expected = [tuple(layer.weight.shape) for layer in layers] if samples == 1 else []
     assert sorted(shapes) == sorted(expected)
     for block, counts in zip(model.blocks, model.calibrated.counts, strict=True):
+        assert set(counts) == ({"up", "down"} if slug == "cats" else set(gathering))
         for role, (_, every) in counts.items():
             layer = block.linears()["down" if slug == "cats" else role]
             assert every == samples * layer.in_features

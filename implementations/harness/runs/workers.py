@@ -18,6 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
@@ -284,6 +285,7 @@ class _Process:
         self.process: BaseProcess = context.Process(
             target=_serve, args=(other_end, make, number, threads), daemon=True
         )
+        resource_tracker.ensure_running()  # here, because starting it unblocks Ctrl-C
         with _interrupts_blocked():
             self.process.start()
         other_end.close()  # so that the pipe closes when the process dies

@@ -69,6 +69,40 @@ def test_workers_end_when_the_iterator_is_closed():
     assert multiprocessing.active_children() == []
 
 
+BLOCKED = """
+from implementations.harness.runs import workers
+from tests_of_workers import make_blocked
+print([done.result for done in workers.in_processes([0, 1], make_blocked, 2)])
+"""
+
+SIGNALS = """
+import signal
+def work(job):
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+def make_blocked(number):
+    return work
+"""
+
+
+def script(tmp_path, main: str, jobs: str) -> subprocess.Popen:
+    """Start a new Python with `main` in which `jobs` is the module `tests_of_workers`."""
+    (tmp_path / "tests_of_workers.py").write_text(jobs)
+    root = Path(__file__).resolve().parents[3]
+    return subprocess.Popen(
+        [sys.executable, "-c", main],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(tmp_path)])},
+    )
+
+
+def test_no_worker_sees_ctrl_c(tmp_path):
+    # In a new Python, because the first process that one starts is special to `multiprocessing`.
+    out, _ = script(tmp_path, BLOCKED, SIGNALS).communicate(timeout=300)
+    assert out == "[True, True]\n"
+
+
 ORPHANS = """
 from implementations.harness.runs import workers
 from tests_of_workers import make_endless
@@ -88,15 +122,7 @@ def make_endless(number):
 
 
 def test_workers_end_when_the_main_process_is_killed(tmp_path):
-    (tmp_path / "tests_of_workers.py").write_text(ENDLESS)
-    root = Path(__file__).resolve().parents[3]
-    process = subprocess.Popen(
-        [sys.executable, "-c", ORPHANS],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(tmp_path)])},
-    )
+    process = script(tmp_path, ORPHANS, ENDLESS)
     assert psutil.pid_exists(int(process.stdout.readline()))
     process.kill()
     # The workers inherited the output, so it closes when the last of them has ended.

@@ -62,7 +62,7 @@ class ATP(UnitMethod):
     capabilities = Capabilities(
         granularity=("rotary-pairs", "value-dims", "channels"),
         calibration="training",
-        trains="weights",
+        trains="factors",
         texts=("training", "domain"),
         refuses={"opt": "it does not rotate queries and keys, so it has no rotary pairs"},
     )

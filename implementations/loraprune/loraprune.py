@@ -51,7 +51,7 @@ class LoRAPrune(UnitMethod):
     """
 
     capabilities = Capabilities(
-        granularity=("kv-groups", "channels"), calibration="training", trains="weights"
+        granularity=("kv-groups", "channels"), calibration="training", trains="factors"
     )
     tiny_settings: ClassVar[dict[str, Any]] = {
         "steps": 5,

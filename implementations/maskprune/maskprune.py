@@ -59,7 +59,7 @@ class MaskPrune(UnitMethod):
     """
 
     capabilities = Capabilities(
-        granularity=("kv-groups", "channels"), calibration="training", trains="weights"
+        granularity=("kv-groups", "channels"), calibration="training", trains="factors"
     )
     tiny_settings: ClassVar[dict[str, Any]] = {"steps": 4, "batch": 2, "rank": 2}
     least = 1

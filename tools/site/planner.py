@@ -264,7 +264,7 @@ class Cost:
 
     @property
     def trains(self) -> str | None:
-        """What the method trains: gates, scores or weights."""
+        """What the method trains: gates, scores, factors or weights."""
         return self.capabilities.get("trains")
 
     @property
@@ -357,7 +357,7 @@ class Cost:
         yield Term("activations for training", DEVICE, (16 + gates) * graphs, "Ltdb")
         yield Term("activations for training", DEVICE, (4 + gates) * graphs, "Ltcb")
         yield Term("logits", DEVICE, 20 * graphs + 12 * teacher, "tv")
-        if self.trains != "gates" and not self.uses("low_rank"):
+        if self.trains in ("scores", "weights"):
             yield Term("gradients and optimiser", DEVICE, 3, "W")
         if self.uses("copy"):
             yield Term("copy of the model", DEVICE, 1, "W")

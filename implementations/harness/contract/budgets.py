@@ -30,8 +30,8 @@ SHARES = (0.25, 0.5, 0.75)  # give whole numbers of weights in the rows of the t
 
 
 @clause(
-    "methods that train no weights",
-    when=lambda method: method.capabilities.trains != "weights",
+    "methods that train neither weights nor factors",
+    when=lambda method: not method.capabilities.changes_all_weights,
 )
 def zero_sparsity_changes_nothing(method: type[Method], family: str) -> None:
     """A sparsity of zero changes no bit of the model."""
@@ -44,7 +44,10 @@ def zero_sparsity_changes_nothing(method: type[Method], family: str) -> None:
     assert outcome.bits is None
 
 
-@clause("methods that train weights", when=lambda m: m.capabilities.trains == "weights")
+@clause(
+    "methods that train weights or factors",
+    when=lambda method: method.capabilities.changes_all_weights,
+)
 def zero_sparsity_removes_nothing(method: type[Method], family: str) -> None:
     """With a sparsity of zero, every layer keeps its shape and gets no zeros."""
     model = tiny_model(family)

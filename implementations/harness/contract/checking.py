@@ -64,6 +64,7 @@ ADVICE = {
     "invalid_calibration_is_refused": "declare `calibration` in `capabilities`, and call "
     "`super().check(...)` if you override `check`",
     "training_block_by_block_is_refused": "set `trains` in `capabilities`",
+    "training_in_half_precision_is_refused": "call `super().check(...)` if you override `check`",
     "unsupported_family_is_refused": "load models with `LanguageModel` or `load_model`",
     "refused_family_names_the_reason": "call `super().check(...)` if you override `check`",
     "state_is_restored": "remove hooks in a `finally` block or use `watched` and "

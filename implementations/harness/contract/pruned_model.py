@@ -68,8 +68,8 @@ def equal_seeds_give_equal_results(method: type[Method], family: str) -> None:
 
 
 @clause(
-    "methods that read calibration text and train no weights",
-    when=lambda method: reads_text(method) and method.capabilities.trains != "weights",
+    "methods that read calibration text and train neither weights nor factors",
+    when=lambda method: reads_text(method) and not method.capabilities.changes_all_weights,
 )
 def batch_size_does_not_matter(method: type[Method], family: str) -> None:
     """Batches of 1 and 8 give the same masks, and weights within 1e-4 relative."""
@@ -124,7 +124,7 @@ HALVES = {f"{part}-{side}" for part in PARTS for side in ("inputs", "outputs")}
     when=lambda method: (
         set(NAMES) - {"experts", *HALVES} >= set(method.capabilities.granularity)
         and method.capabilities.changes == ("linears",)
-        and method.capabilities.trains != "weights"
+        and not method.capabilities.changes_all_weights
     ),
 )
 def slicing_equals_masking(method: type[Method], family: str) -> None:
@@ -179,7 +179,10 @@ def remaining_experts_are_unchanged(method: type[Method], family: str) -> None:
         assert equal, "the smaller model does not compute the same as the masked one"
 
 
-@clause()
+@clause(
+    "methods that do not train the weights themselves",
+    when=lambda method: method.capabilities.trains != "weights",
+)
 def half_precision_works(method: type[Method], family: str) -> None:
     """A bf16 model stays bf16, meets the sparsity, and has finite logits."""
     model = tiny_model(family, dtype=torch.bfloat16)

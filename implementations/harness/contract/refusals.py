@@ -83,6 +83,19 @@ def training_block_by_block_is_refused(method: type[Method], family: str) -> Non
     assert same(before, fingerprint(shut))
 
 
+@clause(
+    "methods that train the weights themselves",
+    when=lambda method: method.capabilities.trains == "weights",
+)
+def training_in_half_precision_is_refused(method: type[Method], family: str) -> None:
+    """Training a bf16 model is refused, naming the option."""
+    model = tiny_model(family, dtype=torch.bfloat16)
+    before = fingerprint(model)
+    message = refusal(within_reach(method, model).apply, model, calibration_for(method))
+    assert "--dtype float32" in message
+    assert same(before, fingerprint(model))
+
+
 @clause("models of unsupported families", families="unknown", kinds="all")
 def unsupported_family_is_refused(method: type[Method], family: str) -> None:
     """An unsupported family is refused, naming the supported ones."""

@@ -440,6 +440,15 @@ def require_whole_model(model: LanguageModel, user: str) -> None:
         )
 
 
+def require_precise_weights(model: LanguageModel, user: str, otherwise: str = "") -> None:
+    """Raise `BadInput` for a 16-bit model, whose weights `user` trains; `otherwise` is advice."""
+    if torch.finfo(model.dtype).bits < 32:
+        raise BadInput(
+            f"{user} trains the weights themselves, and {model.dtype} would round most steps away; "
+            f"use --dtype float32{otherwise}"
+        )
+
+
 def require_whole_layers(model: LanguageModel, user: str) -> None:
     """Raise `BadInput` if a layer holds only some of its rows or columns (`IndexedLinear`)."""
     for block in model.blocks:

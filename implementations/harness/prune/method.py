@@ -40,6 +40,7 @@ from implementations.harness.model.view import (
     Family,
     LanguageModel,
     preserved,
+    require_precise_weights,
     require_whole_model,
 )
 from implementations.harness.results.protocol import Course
@@ -71,9 +72,9 @@ class Capabilities(BaseModel):
     """What it removes: single weights, weights in N:M groups, units, or activations."""
     calibration: Literal["none", "forward", "gradient", "training"]
     """The data it needs; `training` needs training text as well as the calibration set."""
-    trains: Literal["gates", "scores", "weights"] | None = None
-    """What it trains: gates; scores, with weight updates that are undone; or weights, which then
-    also change where nothing is pruned."""
+    trains: Literal["gates", "scores", "factors", "weights"] | None = None
+    """What it trains: gates; scores, with weight updates that are undone; low-rank factors; or the
+    weights themselves. The last two also change weights where nothing is pruned."""
     texts: tuple[Literal["training", "domain"], ...] = ("training",)
     """The texts it trains on, if it trains: a general one, one of a single domain, or both."""
     when: Literal["static", "input-dependent"] = "static"
@@ -111,6 +112,11 @@ class Capabilities(BaseModel):
             mixtures = ", ".join(one.name for one in FAMILIES.values() if one.experts)
             return f"the model has no experts; use a model of one of these families: {mixtures}"
         return self.refuses.get(family.name, "")
+
+    @property
+    def changes_all_weights(self) -> bool:
+        """Whether training also changes weights where nothing is pruned."""
+        return self.trains in ("factors", "weights")
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -272,6 +278,8 @@ class Method(BaseModel, ABC):
             )
         if self.capabilities.trains or self.capabilities.prompted:
             require_whole_model(model, self.slug())
+        if self.capabilities.trains == "weights":
+            require_precise_weights(model, self.slug())
         count_weights(model, DAMAGED)
         self._check_calibration(model, calibration)
 

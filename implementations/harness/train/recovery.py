@@ -10,7 +10,12 @@ from torch import Tensor
 
 from implementations.harness.data.tokens import Stream
 from implementations.harness.errors import AtlasWarning, BadInput
-from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
+from implementations.harness.model.view import (
+    LanguageModel,
+    preserved,
+    require_precise_weights,
+    require_whole_model,
+)
 from implementations.harness.results.protocol import Recovery
 from implementations.harness.train.loop import optimise
 from implementations.harness.train.losses import distillation_loss, logits_of, next_token_loss
@@ -62,8 +67,7 @@ def check(model: LanguageModel, recovery: Recovery) -> None:
     """Check that a model can be trained.
 
     Raises `BadInput` for a mixture of experts, for a model that is moved to the accelerator block
-    by block, and for training all weights in another dtype than float32; `Unavailable` if `peft` is
-    missing.
+    by block, and for training all weights of a 16-bit model; `Unavailable` if `peft` is missing.
     """
     if model.family.experts:
         raise BadInput(
@@ -72,11 +76,8 @@ def check(model: LanguageModel, recovery: Recovery) -> None:
         )
     if recovery.how == "lora":
         check_low_rank("--recover lora")
-    elif model.dtype != torch.float32:
-        raise BadInput(
-            f"--recover {recovery.how} trains the weights themselves, and {model.dtype} would "
-            "round most steps away; use --dtype float32, or --recover lora"
-        )
+    else:
+        require_precise_weights(model, f"--recover {recovery.how}", ", or --recover lora")
     require_whole_model(model, "--recover")
 
 

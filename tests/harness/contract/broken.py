@@ -442,6 +442,7 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
     },
     "invalid_calibration_is_refused": {"missing": Unasking, "no training text": Untrained},
     "training_block_by_block_is_refused": {"undaunted": Undaunted},
+    "training_in_half_precision_is_refused": {"undaunted": Undaunted},
     "zero_sparsity_is_the_dense_model": {"one too few": OneTooFew},
     "dense_model_reads_the_prompt": {"early": Early},
     "decoding_equals_a_single_pass": {"fickle": Fickle},

@@ -172,6 +172,12 @@ RISING = {  # from the lowest perplexity to the highest
         ("admmpruning", "70 %"),
         ("sparsegpt", "70 %"),
     ],
+    "learned rates help Wanda at 60 %, but not at 70 %": [
+        ("besa", "60 % epochs=4"),
+        ("wanda", "60 %"),
+        ("wanda", "70 %"),
+        ("besa", "70 % epochs=4"),
+    ],
     "rotations do not help Wanda at 2:4": [("wanda", "2:4"), ("denoiserotator", "2:4 steps=40")],
     "channel permutation helps RIA": [
         ("ria", "2:4 permutation=simulated"),

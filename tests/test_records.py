@@ -178,7 +178,19 @@ RISING = {  # from the lowest perplexity to the highest
         ("wanda", "70 %"),
         ("besa", "70 % epochs=4"),
     ],
-    "rotations do not help Wanda at 2:4": [("wanda", "2:4"), ("denoiserotator", "2:4 steps=40")],
+    "training in each decoder layer helps Wanda at 50 %": [
+        ("admmpruning", "50 %"),
+        ("wandapp", "50 % rate=0.0001"),
+        ("besa", "50 % epochs=4"),
+        ("sparsegpt", "50 %"),
+        ("wanda", "50 %"),
+    ],
+    "rotations help SparseGPT at 2:4, but not Wanda": [
+        ("denoiserotator", "2:4 base=sparsegpt steps=40"),
+        ("sparsegpt", "2:4"),
+        ("wanda", "2:4"),
+        ("denoiserotator", "2:4 steps=40"),
+    ],
     "channel permutation helps RIA": [
         ("ria", "2:4 permutation=simulated"),
         ("ria", "2:4 permutation=stored"),

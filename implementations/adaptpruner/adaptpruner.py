@@ -89,6 +89,11 @@ class AdaptPruner(UnitMethod):
     end: Ratio = 0.1
     """Final learning rate as a share of the peak, almost reached by the last update."""
 
+    @property
+    def trains_weights(self) -> bool:
+        """Whether there are stages of training."""
+        return self.stages > 0
+
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Also check the length of the samples and that every stage gets an update."""
         super().check(model, calibration)

@@ -335,6 +335,14 @@ def test_one_stage_prunes_once_and_zero_stages_do_not_train(story):
     assert len(story) == 1
 
 
+def test_only_training_needs_a_32_bit_model():
+    half = wide(dtype=torch.bfloat16)
+    with pytest.raises(BadInput, match="--dtype float32"):
+        trained(stages=1).apply(half, CALIBRATION)
+    alone().apply(half, CALIBRATION)
+    assert half.dtype == torch.bfloat16
+
+
 @pytest.mark.usefixtures("known_turns")
 def test_each_stage_counts_sparsity_from_its_own_start(cuts):
     # Of 4 KV heads the first goes above 3/16, which no stage of 10 % comes to.

@@ -278,10 +278,15 @@ class Method(BaseModel, ABC):
             )
         if self.capabilities.trains or self.capabilities.prompted:
             require_whole_model(model, self.slug())
-        if self.capabilities.trains == "weights":
+        if self.trains_weights:
             require_precise_weights(model, self.slug())
         count_weights(model, DAMAGED)
         self._check_calibration(model, calibration)
+
+    @property
+    def trains_weights(self) -> bool:
+        """Whether these settings train the weights themselves, which needs a 32-bit model."""
+        return self.capabilities.trains == "weights"
 
     def check_family(self, model: LanguageModel) -> None:
         """Raise `BadInput` with the reason if the method does not support the model's family."""

@@ -104,6 +104,13 @@ def test_method_folder_is_complete(slug: str) -> None:
 
 
 @by_method
+def test_readme_starts_no_line_inside_an_item_with_a_number(slug: str) -> None:
+    # Such a line, wrapped after "a round of", begins a new item on the site.
+    readme = (IMPLEMENTATIONS / slug / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"^ +\d+[.)] .*", readme, re.MULTILINE) is None
+
+
+@by_method
 def test_method_has_page_support_file_and_records(slug: str) -> None:
     from implementations.harness import get_method
 

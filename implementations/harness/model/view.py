@@ -441,7 +441,10 @@ def require_whole_model(model: LanguageModel, user: str) -> None:
 
 
 def require_precise_weights(model: LanguageModel, user: str, otherwise: str = "") -> None:
-    """Raise `BadInput` for a 16-bit model, whose weights `user` trains; `otherwise` is advice."""
+    """Raise `BadInput` for a 16-bit model, because `user` trains its weights.
+
+    `otherwise` adds another way out to the message.
+    """
     if torch.finfo(model.dtype).bits < 32:
         raise BadInput(
             f"{user} trains the weights themselves, and {model.dtype} would round most steps away; "

@@ -285,7 +285,7 @@ class _Process:
         self.process: BaseProcess = context.Process(
             target=_serve, args=(other_end, make, number, threads), daemon=True
         )
-        resource_tracker.ensure_running()  # here, because starting it unblocks Ctrl-C
+        resource_tracker.ensure_running()  # before blocking, because its start unblocks Ctrl-C
         with _interrupts_blocked():
             self.process.start()
         other_end.close()  # so that the pipe closes when the process dies

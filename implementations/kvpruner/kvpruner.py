@@ -48,7 +48,7 @@ class KVPruner(UnitMethod):
     capabilities = Capabilities(
         granularity=("rotary-pairs", "value-dims"),
         calibration="gradient",
-        refuses={"opt": "it does not rotate queries and keys, so that they have no rotary pairs"},
+        refuses={"opt": "it does not rotate queries and keys, so it has no rotary pairs"},
     )
 
     sparsity: Ratio = 0.1

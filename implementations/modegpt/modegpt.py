@@ -55,7 +55,7 @@ class MoDeGPT(UnitMethod):
         calibration="forward",
         parallel=True,
         refuses={
-            "opt": "it does not rotate queries and keys, so that they have no rotary pairs",
+            "opt": "it does not rotate queries and keys, so it has no rotary pairs",
             "qwen3": NORMED,
             "gemma3": NORMED,
         },

@@ -23,12 +23,16 @@ WEIGHTS = ("magnitude", "wanda", "sparsegpt")
 UNITS = (
     "bonsai",
     "cfsp",
+    "deeperlayers",
     "evop",
     "fasp",
     "fastforward",
     "flap",
     "hywia",
     "llmpruner",
+    "minitron",
+    "modegpt",
+    "osscar",
     "prunellm",
     "saap",
     "shortgpt",
@@ -101,8 +105,9 @@ def test_better_criteria_lose_less(board, dense, settings):
         *(
             (method, (10, 20, 30))
             for method in (
-                *("bonsai", "cfsp", "evop", "fasp", "fastforward", "hywia", "llmpruner", "saap"),
-                *("slimgpt", "slimllm", "sobp", "twossp"),
+                *("bonsai", "cfsp", "deeperlayers", "evop", "fasp", "fastforward", "hywia"),
+                *("llmpruner", "minitron", "modegpt", "osscar", "saap", "slimgpt", "slimllm"),
+                *("sobp", "twossp"),
             )
         ),
         ("flap", (10, 20, 30, 50)),
@@ -206,6 +211,24 @@ RISING = {  # from the lowest perplexity to the highest
         f"SoBP beats {method}": [("sobp", "20 %"), (method, "20 %")]
         for method in ("cfsp", "fasp", "flap", "slimgpt")
     },
+    "OSSCAR does not beat CFSP": [("cfsp", "20 %"), ("osscar", "20 %")],
+    "MoDeGPT beats SliceGPT, but not CFSP": [
+        ("cfsp", "20 %"),
+        ("modegpt", "20 %"),
+        ("slicegpt", "20 %"),
+    ],
+    "Minitron beats ShortGPT at 20 %, but not at 30 %": [
+        ("minitron", "20 %"),
+        ("shortgpt", "20 %"),
+        ("shortgpt", "30 %"),
+        ("minitron", "30 %"),
+    ],
+    "one run of layers beats ShortGPT's at 20 %, but not at 30 %": [
+        ("deeperlayers", "20 %"),
+        ("shortgpt", "20 %"),
+        ("shortgpt", "30 %"),
+        ("deeperlayers", "30 %"),
+    ],
     "training compensates for a fixed mask": [
         ("ast", f"{TRAINED} mask=fixed initial=wanda"),
         ("ast", "2:4 steps=100 rate=0.0001 batch=1 warmup=0.1 alpha=0.67"),

@@ -36,6 +36,7 @@ UNITS = (
     "prunellm",
     "saap",
     "shortgpt",
+    "sleb",
     "slicegpt",
     "slimgpt",
     "slimllm",
@@ -47,6 +48,8 @@ SET = {  # where the defaults take too long
     "evop": "20 % population=20 generations=10 mutation=0.02 samples=1 clusters=1",
     "fastforward": "20 % episodes=150 learning_rate=0.005 curriculum=0.0 samples=1",
     "prunellm": "20 % probes=4",
+    "shearedllama": "20 % steps=60 batch=1 interval=20",
+    "sleb": "20 % samples=2",
 }
 
 
@@ -106,8 +109,8 @@ def test_better_criteria_lose_less(board, dense, settings):
             (method, (10, 20, 30))
             for method in (
                 *("bonsai", "cfsp", "deeperlayers", "evop", "fasp", "fastforward", "hywia"),
-                *("llmpruner", "minitron", "modegpt", "osscar", "saap", "slimgpt", "slimllm"),
-                *("sobp", "twossp"),
+                *("llmpruner", "minitron", "modegpt", "osscar", "saap", "shearedllama", "sleb"),
+                *("slimgpt", "slimllm", "sobp", "twossp"),
             )
         ),
         ("flap", (10, 20, 30, 50)),
@@ -228,6 +231,14 @@ RISING = {  # from the lowest perplexity to the highest
         ("shortgpt", "20 %"),
         ("shortgpt", "30 %"),
         ("deeperlayers", "30 %"),
+    ],
+    "one run of layers beats the greedy choice of SLEB at 20 %": [
+        ("deeperlayers", "20 %"),
+        ("sleb", "20 %"),
+    ],
+    "so short a training finds worse channels than Minitron": [
+        ("minitron", "10 %"),
+        ("shearedllama", "10 % steps=60 batch=1 interval=20"),
     ],
     "training compensates for a fixed mask": [
         ("ast", f"{TRAINED} mask=fixed initial=wanda"),

@@ -49,7 +49,6 @@ SET = {  # where the defaults take too long
     "fastforward": "20 % episodes=150 learning_rate=0.005 curriculum=0.0 samples=1",
     "prunellm": "20 % probes=4",
     "shearedllama": "20 % steps=60 batch=1 interval=20",
-    "sleb": "20 % samples=2",
 }
 
 
@@ -232,9 +231,11 @@ RISING = {  # from the lowest perplexity to the highest
         ("shortgpt", "30 %"),
         ("deeperlayers", "30 %"),
     ],
-    "one run of layers beats the greedy choice of SLEB at 20 %": [
+    "one run of layers beats the greedy choice of SLEB at 20 %, but not at 30 %": [
         ("deeperlayers", "20 %"),
         ("sleb", "20 %"),
+        ("sleb", "30 %"),
+        ("deeperlayers", "30 %"),
     ],
     "so short a training finds worse channels than Minitron": [
         ("minitron", "10 %"),

@@ -167,9 +167,9 @@ def headline(method: Method, atlas: Atlas) -> dict[str, tuple[Board, str, Answer
     return {share: shown(share) for share in shares}
 
 
-def conditions(board: Board) -> tuple[str, str, str, str]:
-    """Return the protocol, model, number format and device of a board."""
-    return board.protocol, board.model, board.dtype, board.device
+def conditions(board: Board) -> tuple[str, str, str, str, str]:
+    """Return the protocol, model, number format, device and fine-tuning of a board."""
+    return board.protocol, board.model, board.dtype, board.device, str(board.recovery or "")
 
 
 def citation_tags(slug: str, paper: Paper, atlas: Atlas) -> str:

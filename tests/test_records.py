@@ -261,6 +261,16 @@ def test_published_order_of_results(board, results):
     assert all(a < b for a, b in pairwise(values))
 
 
+def test_lora_helps_most_where_whole_layers_were_removed(published, board):
+    (trained,) = [board for board in boards(published) if board.after.startswith("LoRA")]
+    gains = {
+        row.method: perplexity(row) / perplexity(board(row.method, "20 %")) for row in trained.rows
+    }
+    layers = {gains.pop("deeperlayers"), gains.pop("sleb")}
+    assert gains.keys() == {"minitron", "modegpt", "osscar"}
+    assert max(layers) < min(gains.values())
+
+
 def test_dpruner_loses_more_outside_its_domain_than_wanda(board):
     tuned, wanda = board("dpruner", "50 % steps=20 batch=2"), board("wanda", "50 %")
     for name in ("ppl/wikipedia/1024", "ppl/c4/1024"):

@@ -192,6 +192,19 @@ RISING = {  # from the lowest perplexity to the highest
         ("sparsegpt", "50 %"),
         ("wanda", "50 %"),
     ],
+    "training in each decoder layer helps Wanda at 60 %": [
+        ("admmpruning", "60 %"),
+        ("wandapp", "60 % rate=0.0001"),
+        ("besa", "60 % epochs=4"),
+        ("sparsegpt", "60 %"),
+        ("wanda", "60 %"),
+    ],
+    "training in each decoder layer helps Wanda at 70 %": [
+        ("admmpruning", "70 %"),
+        ("wandapp", "70 % rate=0.0001"),
+        ("sparsegpt", "70 %"),
+        ("wanda", "70 %"),
+    ],
     "rotations help SparseGPT at 2:4, but not Wanda": [
         ("denoiserotator", "2:4 base=sparsegpt steps=40"),
         ("sparsegpt", "2:4"),

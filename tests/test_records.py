@@ -83,6 +83,12 @@ def perplexity(row: Row) -> float:
     return value.mean
 
 
+def board_after(training: str, published: list[Record]) -> Board:
+    """Return the only board whose models were measured after `training`, or after prompts."""
+    (found,) = [board for board in boards(published) if board.after.startswith(training)]
+    return found
+
+
 def test_published_records_round_trip():
     paths = [path for folder in published_folders() for path in record_files(folder)]
     assert len(paths) >= 25
@@ -154,7 +160,7 @@ def test_a_kv_group_of_block_1_decides(board, method):
 
 
 def test_perplexity_after_prompts_is_below_twice_the_dense_one(published):
-    (board,) = [board for board in boards(published) if board.after == "prompts"]
+    board = board_after("prompts", published)
     ratios = {row.settings: row.ratio(board.metrics[0]) for row in board.rows}
     assert 1 < ratios["20 %"].mean < 2
 
@@ -275,7 +281,7 @@ def test_published_order_of_results(board, results):
 
 
 def test_lora_helps_most_where_whole_layers_were_removed(published, board):
-    (trained,) = [board for board in boards(published) if board.after.startswith("LoRA")]
+    trained = board_after("LoRA", published)
     gains = {
         row.method: perplexity(row) / perplexity(board(row.method, "20 %")) for row in trained.rows
     }
@@ -287,10 +293,8 @@ def test_lora_helps_most_where_whole_layers_were_removed(published, board):
 def test_distillation_comes_closer_to_the_dense_model_than_lora(published):
     lora, distilled = (
         row
-        for how in ("LoRA", "distillation")
-        for board in boards(published)
-        if board.after.startswith(how)
-        for row in board.rows
+        for training in ("LoRA", "distillation")
+        for row in board_after(training, published).rows
         if row.method == "minitron"
     )
     for text in ("wikipedia/1024", "c4/1024"):

@@ -16,10 +16,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from implementations.admmpruning import admmpruning
 from implementations.harness import LanguageModel, get_method, load_model, perplexity
 from implementations.harness.data.samples import Samples, prepare_samples
-from implementations.harness.prune import weight_method
 from implementations.harness.prune.weight_method import smallest
 
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -35,6 +33,11 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("sparsellm", {"pattern": "2:4"}),
 )
 
+USED = (  # where the function is looked up
+    "implementations.harness.prune.weight_method.smallest",
+    "implementations.admmpruning.admmpruning.smallest",
+)
+
 
 def smallest_last(scores: Tensor, count: int) -> Tensor:
     """Mark the same as `smallest`, except that ties go to the later position."""
@@ -48,8 +51,8 @@ def prune(
     model = copy.deepcopy(dense)
     with ExitStack() as stack:
         if later:
-            for module in (weight_method, admmpruning):  # all that look the function up
-                stack.enter_context(patch.object(module, "smallest", smallest_last))
+            for name in USED:
+                stack.enter_context(patch(name, smallest_last))
         get_method(slug).configure(**settings).apply(model, samples.calibration)
     value = perplexity(model, samples.evaluations["ppl/wikipedia/512"]).value
     return value, [linear.weight == 0 for _, _, linear in model.linears()]

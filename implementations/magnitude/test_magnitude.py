@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from pkgutil import resolve_name
 
 import pytest
 import torch
 
 from implementations.harness.contract.tiny import tiny_model
+from implementations.harness.prune.weight_method import smallest
 from implementations.magnitude import Magnitude
+from implementations.magnitude.benchmark_ties import USED, smallest_last
 
 WEIGHT = torch.tensor(
     [
@@ -67,3 +70,8 @@ def test_on_the_real_model_the_error_rises_with_sparsity(first_blocks):
     ]
     assert errors == sorted(errors)
     assert errors[0] < 0.1 * errors[1]
+
+
+def test_the_benchmark_of_ties_replaces_the_selection():
+    assert smallest_last(torch.ones(1, 4), 1).tolist() == [[False, False, False, True]]
+    assert all(resolve_name(name) is smallest for name in USED)

@@ -71,7 +71,7 @@ class BESA(WeightMethod):
     optimiser: Literal["prodigy", "adamw"] = "prodigy"
     """Optimiser of the coefficients; Prodigy estimates its step size."""
     step_factor: Positive | None = None
-    """Prodigy only: factor of the step size (d_coef); by default 5, or 1 without the sigmoid."""
+    """Prodigy only: factor of the step size (d_coef); by default 5, or 0.1 without the sigmoid."""
     learning_rate: Positive = 0.01
     """AdamW only: learning rate."""
     block_size: Count = 128
@@ -142,8 +142,8 @@ class BESA(WeightMethod):
         coefficients = [each.coefficients for each in rates.values()]
         optimiser: torch.optim.Optimizer
         if self.optimiser == "prodigy":
-            # Without a sigmoid, gradients are larger, and steps with 5 overshoot.
-            optimiser = Prodigy(coefficients, self.step_factor or (5.0 if self.smoothed else 1.0))
+            # Without a sigmoid, rates have no limits, and larger steps empty rows and matrices.
+            optimiser = Prodigy(coefficients, self.step_factor or (5.0 if self.smoothed else 0.1))
         else:
             optimiser = torch.optim.AdamW(coefficients, self.learning_rate, weight_decay=0.0)
         for _ in range(self.epochs):

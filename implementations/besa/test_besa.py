@@ -295,7 +295,7 @@ def test_on_real_blocks_the_error_is_below_wandas(first_blocks: Any):
 
 
 @pytest.mark.parametrize(
-    ("settings", "factor"), [({}, 5.0), ({"sparsity": 0.7}, 1.0), ({"step_factor": 7.0}, 7.0)]
+    ("settings", "factor"), [({}, 5.0), ({"sparsity": 0.7}, 0.1), ({"step_factor": 7.0}, 7.0)]
 )
 def test_step_factor_reaches_the_optimiser(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, float], factor: float

@@ -290,7 +290,9 @@ def test_on_real_blocks_the_error_is_below_wandas(first_blocks: Any):
     for before, after in zip(details["error_before"], details["error_after"], strict=True):
         assert after < before
     model = copy.deepcopy(first_blocks.dense)
-    details = BESA(sparsity=0.7, epochs=8).apply(model, first_blocks.short).details
+    details = BESA(sparsity=0.7, epochs=16).apply(model, first_blocks.short).details
+    for before, after in zip(details["error_before"], details["error_after"], strict=True):
+        assert after < before
     assert details["error_after"][0] < 0.7 * details["error_before"][0]
 
 

@@ -35,6 +35,8 @@ def test_links_are_relative_to_the_page(text: str, page: str, expected: str) -> 
     ("text", "expected"),
     [
         ("see [Wanda](../wanda/README.md)", "see [Wanda](wanda.md)"),
+        ("see [how\nWanda prunes](../wanda/README.md)", "see [how\nWanda prunes](wanda.md)"),
+        ("an open [\n\na](../wanda/README.md)", "an open [\n\na](../wanda/README.md)"),
         ("the [code](sparsegpt.py) and [how](../../CONTRIBUTING.md)", "the code and how"),
         ("[below](#differences)", "[below](#differences)"),
     ],

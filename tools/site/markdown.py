@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from tools.site.addresses import relative
 
-LINK = re.compile(r"(?<!!)\[([^\[\]\n]+)\]\(([^)\[\s]+)\)")
+# The words of a link may go on in the next line, but not in the next paragraph.
+LINK = re.compile(r"(?<!!)\[((?:[^\[\]\n]|\n(?![ \t]*\n))+)\]\(([^)\[\s]+)\)")
 CODE = re.compile(r"(^[ ]*```.*?^[ ]*```|(?<!\[)`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 
 

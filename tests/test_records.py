@@ -185,9 +185,9 @@ RISING = {  # from the lowest perplexity to the highest
         ("admmpruning", "70 %"),
         ("sparsegpt", "70 %"),
     ],
-    "learned rates help Wanda at 60 %, but not at 70 %": [
-        ("besa", "60 % epochs=4"),
-        ("wanda", "60 %"),
+    "too many steps of BESA do harm at 70 %": [
+        ("besa", "70 % epochs=2"),
+        ("besa", "70 % epochs=4 step_factor=0.05"),
         ("wanda", "70 %"),
         ("besa", "70 % epochs=4"),
     ],
@@ -208,6 +208,7 @@ RISING = {  # from the lowest perplexity to the highest
     "training in each decoder layer helps Wanda at 70 %": [
         ("admmpruning", "70 %"),
         ("wandapp", "70 % rate=0.0001"),
+        ("besa", "70 % epochs=2"),
         ("sparsegpt", "70 %"),
         ("wanda", "70 %"),
     ],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from implementations.harness.results.reading import DEEPEST
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.documents.yaml_reader import (
     Document,
@@ -96,7 +97,13 @@ def test_alias_bombs_end_quickly() -> None:
         laughs += f"{other}: &{other} [{', '.join([f'*{one}'] * 8)}]\n"
     assert "uses an alias" in str(parse(laughs, FILE).problems[0])
     assert parse(f"a: {'[' * 9000}{']' * 9000}", FILE).problems
-    assert "is nested too deeply" in str(parse(f"a: {'[' * 990}{']' * 990}", FILE).problems[0])
+    assert "is nested too deeply" in str(parse(f"a: {'[' * 900}{']' * 900}", FILE).problems[0])
+
+
+def test_the_nesting_has_a_limit() -> None:
+    most, more = (parse(f"a: {'[' * n}{']' * n}", FILE) for n in (DEEPEST, DEEPEST + 1))
+    assert not most.problems
+    assert "entry.yaml:1: a: is nested too deeply" in str(more.problems[0])
 
 
 def test_reports_all_problems_of_a_file() -> None:

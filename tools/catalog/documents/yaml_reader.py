@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from implementations.harness.results.reading import read_bytes
+from implementations.harness.results.reading import DEEPEST, read_bytes
 from tools.catalog.documents.diagnostics import CatalogError, Problem
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -176,6 +176,8 @@ class _Builder:
         self.document.lines[loc] = place.start_mark.line + 1
         if node in self.seen:
             self.reject(loc, place, "uses an alias", "repeat the value")
+        elif len(loc) > DEEPEST:
+            self.reject(loc[:1], place, "is nested too deeply", "use fewer brackets")
         elif isinstance(node, yaml.MappingNode):
             self.seen.add(node)
             return self.mapping(node, loc)

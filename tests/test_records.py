@@ -191,6 +191,7 @@ RISING = {  # from the lowest perplexity to the highest
         ("besa", "70 % epochs=4 step_factor=0.05"),
         ("wanda", "70 %"),
         ("besa", "70 % epochs=4"),
+        ("besa", "70 % inputs=dense epochs=4"),
     ],
     "training in each decoder layer helps Wanda at 50 %": [
         ("admmpruning", "50 %"),

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, PERPLEXITY, beside
+from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, beside
 from implementations.harness.results.protocol import PROTOCOLS, Protocol
 from implementations.harness.results.record import (
     NO_SPEED_UP,
@@ -121,6 +121,5 @@ def invented(**changes: object) -> Record:
         "versions": {"torch": "2.13.0", "transformers": "5.24.0"},
         "commit": None,
         "dirty": None,
-        "tolerance": {"ppl": PERPLEXITY.tolerance},
     }
     return keyed(**(fields | changes))

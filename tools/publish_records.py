@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import typer
 
 from implementations.harness.errors import AtlasError
+from implementations.harness.results.processor import STANDARD
 from implementations.harness.results.record import DENSE, EXTERNAL, Record
 from implementations.harness.results.store import load_records, publish_record
 from tools.command_line import fail, program
@@ -54,6 +55,8 @@ def unpublishable(record: Record, implementations: Path) -> str:
         return "this checkout has no method of that name; switch to the branch that has it"
     if record.commit is None:
         return "it has no commit; run the code in a checkout with its .git folder, and with git"
+    if record.hardware.accelerator is None and not record.hardware.standard:
+        return f"records of a CPU need {STANDARD} and OMP_NUM_THREADS=1, so that they repeat"
     if record.dirty:
         return "its code has changes that are in no commit; commit them and run it again"
     return ""

@@ -109,7 +109,6 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
             cpu="a test", cores=2, threads=2, memory=8_000_000_000, accelerator=None, system="Linux"
         ),
         "versions": {"torch": "2.13.0"},
-        "tolerance": {},
     }
     return invented(**(fields | more))
 

@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from implementations.harness.results.processor import use_standard_capability
+
 FAILED, INTERRUPTED = 1, 130
 MAX_INTERRUPTS = 3  # more presses of Ctrl-C interrupt the clean-up as well
 
@@ -62,6 +64,7 @@ OF_OUTPUT = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, er
 
 def run() -> int:
     """Run the command and return its exit code."""
+    use_standard_capability()  # before anything imports torch
     from implementations.harness.cli.commands import app
 
     try:

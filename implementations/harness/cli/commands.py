@@ -61,6 +61,7 @@ from implementations.harness.errors import AtlasError, BadInput, escape, escape_
 from implementations.harness.results.external import installed_methods
 from implementations.harness.results.files import short_path
 from implementations.harness.results.own_texts import with_own_texts
+from implementations.harness.results.processor import use_capability
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import RUNS, load_record, load_records, published_folders
 from implementations.harness.results.store import methods as list_methods
@@ -337,6 +338,8 @@ def verify(
 ) -> None:
     """Repeat the run of a record and compare all results; exit with 1 if any differs."""
     original = load_record(record)
+    if original.hardware.capability is not None:
+        use_capability(original.hardware.capability)  # before torch is imported
     from implementations.harness.runs.verify import verify as do
 
     with show_progress():

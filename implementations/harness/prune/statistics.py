@@ -76,11 +76,20 @@ class Gram:
 
 
 class _Sums:
-    """A sum of each input feature over all tokens, `[features]`, fp32."""
+    """A sum of each input feature over all tokens, `[features]`, accumulated in fp64.
+
+    Rounded to fp32, it does not depend on the order of the additions, which differs between
+    processors with vectors of 128 and 256 bits. Scores that nearly tie then stay in order.
+    """
 
     def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
-        self.sums = torch.zeros(features, device=device)
+        self.total = torch.zeros(features, device=device, dtype=torch.float64)
         self.count = 0  # tokens or samples
+
+    @property
+    def sums(self) -> Tensor:
+        """The sums, fp32."""
+        return self.total.float()
 
     def finite(self) -> bool:
         """Return whether all inputs were finite."""
@@ -88,7 +97,7 @@ class _Sums:
 
     def reduce(self) -> None:
         """Include the inputs of the other processes."""
-        add_up(self.sums)
+        add_up(self.total)
         self.count = added_up(self.count)
 
 
@@ -98,12 +107,12 @@ class ColumnNorm(_Sums):
     @property
     def norms(self) -> Tensor:
         """`||X_:j||_2` of every feature, `[features]`, fp32."""
-        return self.sums.sqrt()
+        return self.total.sqrt().float()
 
     def update(self, x: Tensor) -> None:
         """Add the tokens `x [..., features]`."""
         x = x.flatten(end_dim=-2)
-        self.sums += x.float().square().sum(dim=0)
+        self.total += x.float().square().sum(dim=0, dtype=torch.float64)
         self.count += x.shape[0]
 
 
@@ -113,7 +122,7 @@ class ColumnSum(_Sums):
     def update(self, x: Tensor) -> None:
         """Add the tokens `x [..., features]`."""
         x = x.flatten(end_dim=-2)
-        self.sums += x.float().abs().sum(dim=0)
+        self.total += x.float().abs().sum(dim=0, dtype=torch.float64)
         self.count += x.shape[0]
 
 
@@ -123,11 +132,11 @@ class SampleNorm(_Sums):
     @property
     def norms(self) -> Tensor:
         """The mean of `||X^(c)_:j||_2` over the samples `c`, `[features]`, fp32."""
-        return self.sums / max(self.count, 1)
+        return (self.total / max(self.count, 1)).float()
 
     def update(self, x: Tensor) -> None:
         """Add whole samples, `x [samples, tokens, features]`."""
-        self.sums += x.float().norm(dim=1).sum(dim=0)
+        self.total += x.double().norm(dim=1).sum(dim=0)
         self.count += x.shape[0]
 
 

@@ -68,7 +68,7 @@ PERPLEXITY = Metric(
     "perplexity",
     lower_is_better=True,
     # Other hardware differs in the last bits, which changes the mask where scores nearly tie.
-    tolerance=Tolerance(same_machine=1e-4, elsewhere=1e-2),
+    tolerance=Tolerance(same_machine=1e-6, elsewhere=1e-2),
     collapse=50,
 )
 AFTER_PROMPT = replace(PERPLEXITY, kind="after_prompt", label="perplexity after the prompt")

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, mode
 
 from implementations.harness.results.files import format_json
 from implementations.harness.results.metric import Tolerance, metric
+from implementations.harness.results.processor import STANDARD
 from implementations.harness.results.protocol import (
     STREAMS,
     Course,
@@ -136,11 +137,33 @@ class Hardware(StrictModel):
     accelerator: Line | None
     """Product name of the accelerator, if one was used."""
     system: Line
+    model: Line | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Vendor, family and model of the processor; not written before December 6, 2026."""
+    capability: Line | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Vector instructions that torch used, such as `AVX2`; not written before December 6, 2026."""
+    precision: Line | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Arithmetic of the accelerator: TF32, precision of products, deterministic algorithms."""
 
     @property
     def machine(self) -> str:
         """Key of the machine; speeds are only comparable between equal keys."""
         return f"{self.cpu}/{self.cores}/{self.accelerator}"
+
+    @property
+    def conditions(self) -> dict[str, str | int | None]:
+        """The part that affects values; equal conditions give equal values.
+
+        With the instructions of published records, processors of all vendors agree.
+        """
+        fields = ["capability", "threads", "accelerator", "precision"]
+        if self.capability != STANDARD:
+            fields += ["cpu", "model"]
+        return {name: getattr(self, name) for name in fields}
+
+    @property
+    def standard(self) -> bool:
+        """Whether these are the conditions of published CPU records: AVX2 and one thread."""
+        return (self.capability, self.threads) == (STANDARD, 1)
 
 
 class Peak(StrictModel):
@@ -292,7 +315,8 @@ class Record(StrictModel):
     warnings: tuple[Text, ...]
 
     seconds: dict[Line, NonNegative]
-    """Duration of each phase."""
+    """Duration of each phase; on one CPU thread, its processor time. Before December 6, 2026, it
+    was always the time on the clock, which other work on the machine lengthens."""
     peak: Peak
     hardware: Hardware
     processes: Count = Field(default=1, exclude_if=lambda value: value == 1)
@@ -302,8 +326,10 @@ class Record(StrictModel):
     """Commit of the checkout; None outside one."""
     dirty: bool | None
     """Whether the checkout had uncommitted changes."""
-    tolerance: dict[Line, Tolerance]
-    """Tolerances when the record was written; `verify` uses the current ones."""
+    tolerance: dict[Line, Tolerance] = Field(
+        default_factory=dict, exclude_if=lambda value: not value
+    )
+    """Not written since December 6, 2026: `verify` uses the tolerances of the code."""
 
     @model_validator(mode="after")
     def _valid_configuration(self) -> Self:

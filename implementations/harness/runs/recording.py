@@ -25,8 +25,9 @@ from implementations.harness.data.samples import Samples
 from implementations.harness.data.tokens import Stream, Tokens
 from implementations.harness.errors import BadInput
 from implementations.harness.prune.method import Outcome
+from implementations.harness.results import processor
 from implementations.harness.results.files import file_sha256
-from implementations.harness.results.metric import ACHIEVED, Tolerance, metric
+from implementations.harness.results.metric import metric
 from implementations.harness.results.protocol import PROTOCOLS, STREAMS, Recovered
 from implementations.harness.results.reading import LONGEST_NAME, NAMELESS, one_line
 from implementations.harness.results.record import (
@@ -196,12 +197,6 @@ def labels_of(
     return tuple(label for label, holds in labels.items() if holds)
 
 
-def tolerances_of(values: dict[str, float]) -> dict[str, Tolerance]:
-    """Return the tolerance of each kind of value."""
-    kinds = [ACHIEVED.kind, *dict.fromkeys(name.partition("/")[0] for name in values)]
-    return {kind: metric(kind).tolerance for kind in kinds}
-
-
 def plain_json(value: Any) -> Any:
     """Convert the details of a method to JSON values; infinity and NaN become strings."""
     if isinstance(value, dict):
@@ -239,12 +234,24 @@ def hardware(device: torch.device) -> Hardware:
     """Describe this machine, and the accelerator if `device` is one."""
     accelerator = accelerator_name(device)
     return Hardware(
-        cpu=one_line(_cpu()),
+        cpu=one_line(processor.name()),
+        model=one_line(processor.model()),
+        capability=torch.backends.cpu.get_cpu_capability(),
         cores=_cores(),
         threads=torch.get_num_threads(),
         memory=psutil.virtual_memory().total,
         accelerator=None if accelerator is None else one_line(accelerator),
+        precision=None if accelerator is None else _precision(),
         system=one_line(f"{platform.system()} {platform.release()}"),
+    )
+
+
+def _precision() -> str:
+    """Describe the settings of torch that decide the last bits on an accelerator."""
+    return (
+        f"float32 products {torch.get_float32_matmul_precision()}, "
+        f"TF32 {'on' if torch.backends.cuda.matmul.allow_tf32 else 'off'}, "
+        f"deterministic {'on' if torch.are_deterministic_algorithms_enabled() else 'off'}"
     )
 
 
@@ -313,13 +320,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _cpu() -> str:
-    """Return the CPU's model name, or its architecture if the system does not report one."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from implementations.harness.data.samples import Samples
 from implementations.harness.errors import AtlasError, BadInput, Unavailable
+from implementations.harness.model.execution import parse_device
 from implementations.harness.model.saving import (
     check_output_folder,
     resolve_output_folder,
@@ -37,6 +38,7 @@ from implementations.harness.results.files import (
     short_path,
     user_path,
 )
+from implementations.harness.results.processor import STANDARD
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import (
     IMPLEMENTATIONS,
@@ -50,7 +52,7 @@ from implementations.harness.results.store import (
     save_record,
 )
 from implementations.harness.runs.job import DENSE_JOB, Job, Setup
-from implementations.harness.runs.recording import require_checkout
+from implementations.harness.runs.recording import hardware, require_checkout
 from implementations.harness.runs.workbench import Workbench
 
 
@@ -90,7 +92,7 @@ def run(
     for folder in filter(None, (runs, checkpoint)):
         check_outside(folder, setup.model)
     if publish:
-        check_publishable([job])
+        check_publishable([job], setup)
     work = None
     if setup.stream and checkpoint is not None:
         work = work_folder(resolve_output_folder(checkpoint))
@@ -168,8 +170,8 @@ def request_of(bench: Workbench, job: Job) -> str:
 def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> SavedRecord:
     """Return the dense record to compare `pruned` with: from `runs`, published, or measured now.
 
-    It has the same fine-tuning. An existing record is only used if it was measured on this machine
-    with the same package versions.
+    It has the same fine-tuning. An existing record is only used if it was measured under the same
+    conditions (processor, vector instructions, threads) with the same package versions.
     """
     job = pruned.dense
     key = bench.key(job)
@@ -179,7 +181,7 @@ def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> Saved
         record = load_record(path)
         if (
             record.key == key
-            and record.hardware.machine == bench.hardware.machine
+            and record.hardware.conditions == bench.hardware.conditions
             and record.relevant_versions == bench.versions
         ):
             return SavedRecord(
@@ -224,8 +226,8 @@ def save_checkpoint(
         ) from error
 
 
-def check_publishable(jobs: Iterable[Job]) -> None:
-    """Raise `BadInput` outside a checkout, or for a method outside the atlas."""
+def check_publishable(jobs: Iterable[Job], setup: Setup) -> None:
+    """Raise `BadInput` outside a checkout, on other conditions, or for a method from outside."""
     require_checkout("--publish")
     for job in jobs:
         if job.external is not None:
@@ -233,6 +235,13 @@ def check_publishable(jobs: Iterable[Job]) -> None:
                 f"--publish: {job.external.source} is not part of the atlas; leave the option out, "
                 "or add the method as CONTRIBUTING.md describes"
             )
+    here = hardware(parse_device(setup.accelerator or setup.device))
+    if here.accelerator is None and not here.standard:
+        raise BadInput(
+            f"--publish: records of a CPU are published with {STANDARD} and one thread, so that "
+            f"they can be repeated; this run has {here.capability} and {here.threads} threads; set "
+            "the variable OMP_NUM_THREADS=1 on a processor with AVX2"
+        )
 
 
 def check_outputs(runs: Path, checkpoint: Path | None) -> None:

@@ -152,7 +152,7 @@ def _check(jobs: Sequence[Job], setup: Setup, runs: Path, ray: bool, publish: bo
     if ray:
         workers.check_ray()
     if publish:
-        check_publishable(jobs)
+        check_publishable(jobs, setup)
 
 
 def _execute(

@@ -2,18 +2,23 @@
 
 Nothing in the record is trusted. Deterministic parts must be equal, measured values must agree
 within the tolerance of their metric, and derived parts are recomputed. The verdict lists what a
-repetition cannot check. The wide tolerance applies only if machine, versions or number of
-processes differ from the record. The verdict lists these differences.
+repetition cannot check. The run is repeated with the record's number of threads and, if torch is
+not imported yet, its vector instructions. Values must then be equal but for the last digits. The
+wide tolerance applies only if processor, instructions, threads, versions or number of processes
+still differ from the record. The verdict lists these differences.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
 
 from implementations.harness.errors import BadInput
 from implementations.harness.prune.registry import get_method
@@ -25,18 +30,14 @@ from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.record_checks import (
     Comparison,
     derived,
-    describe_difference,
     describe_differences,
     excerpt,
     facts,
     timed_on_one_side,
     values,
 )
-from implementations.harness.runs.recording import tolerances_of
 from implementations.harness.runs.run import check_space
 from implementations.harness.runs.workbench import Workbench
-
-RELEVANT_HARDWARE = ("cpu", "cores", "threads", "accelerator")  # affects the values
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,12 @@ def verify(
         BadInput: the record's method, parameters, texts or model do not exist here, or the file
             of the method changed.
     """
-    again = repeat(record, device=device, model=model, task_folder=task_folder)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(record.hardware.threads, os.cpu_count() or 1))
+    try:
+        again = repeat(record, device=device, model=model, task_folder=task_folder)
+    finally:
+        torch.set_num_threads(threads)
     return compare(record, again)
 
 
@@ -169,7 +175,7 @@ def compare(record: Record, again: Record) -> Verdict:
     """Compare all parts of a record with its repetition and with each other."""
     return Verdict(
         comparisons=(*values(record, again), *facts(record, again), *derived(record)),
-        elsewhere=tuple(describe_differences(_relevant(record), _relevant(again))),
+        elsewhere=tuple(elsewhere(record, again)),
         changes=tuple(changes(record, again)),
         not_compared=tuple(not_compared(record, again)),
     )
@@ -177,6 +183,18 @@ def compare(record: Record, again: Record) -> Verdict:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def elsewhere(record: Record, again: Record) -> Iterator[str]:
+    """Yield the differences that affect the values: hardware, number of processes, versions."""
+    before, now = record.hardware.conditions, again.hardware.conditions
+    shared = [name for name in before if name in now]
+    for one, other in (
+        ({name: before[name] for name in shared}, {name: now[name] for name in shared}),
+        ({"processes": record.processes}, {"processes": again.processes}),
+        (record.relevant_versions, again.relevant_versions),
+    ):
+        yield from describe_differences(one, other)
 
 
 def changes(record: Record, again: Record) -> Iterator[str]:
@@ -189,14 +207,6 @@ def changes(record: Record, again: Record) -> Iterator[str]:
     known = PROTOCOLS.get(record.protocol.name)
     if known is not None and known.fingerprint != record.protocol.fingerprint:
         yield f"protocol {known.name}: the record used another version than the current one"
-    for kind, current in tolerances_of(record.values).items():
-        recorded = record.tolerance.get(kind)
-        if recorded is not None and recorded != current:
-            before, now = recorded.model_dump(mode="json"), current.model_dump(mode="json")
-            yield (
-                describe_difference(f"tolerance of {kind}", before, now)
-                + "; the current one was used"
-            )
 
 
 def not_compared(record: Record, again: Record) -> Iterator[str]:
@@ -220,14 +230,8 @@ def not_compared(record: Record, again: Record) -> Iterator[str]:
 
 def _irrelevant(record: Record) -> dict[str, Any]:
     """Return the hardware, versions and model location that do not affect the values."""
-    hardware = record.hardware.model_dump(mode="json", exclude=set(RELEVANT_HARDWARE))
+    hardware = record.hardware.model_dump(mode="json", exclude=set(record.hardware.conditions))
     relevant = record.relevant_versions
     versions = {name: version for name, version in record.versions.items() if name not in relevant}
     model = record.model.model_dump(include={"source", "name", "device", "accelerator"})
     return {f"model {name}": value for name, value in model.items()} | hardware | versions
-
-
-def _relevant(record: Record) -> dict[str, Any]:
-    """Return the hardware, number of processes and versions that affect the values."""
-    hardware = record.hardware.model_dump(mode="json", include=set(RELEVANT_HARDWARE))
-    return hardware | {"processes": record.processes} | record.relevant_versions

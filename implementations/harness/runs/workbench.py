@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,7 +61,6 @@ from implementations.harness.runs.recording import (
     plain_json,
     texts_of,
     time_of,
-    tolerances_of,
     versions,
 )
 
@@ -71,17 +70,24 @@ ROOM = 1.2  # free memory, in multiples of the weights, needed to load a second 
 
 @dataclass
 class Timer:
-    """Durations of the phases in seconds; each phase is reported as progress."""
+    """Durations of the phases in seconds; each phase is reported as progress.
 
+    One thread of a CPU is timed by its processor time, which other work on the machine does not
+    lengthen. Anything else is timed by the clock.
+    """
+
+    alone: bool
+    """Whether one CPU thread does all work."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def phase(self, name: str, description: str) -> Iterator[None]:
         """Add the duration of the `with` block to `name`, including that of a killed run."""
-        start, saved = time.perf_counter(), journal().saved
+        clock = time.process_time if self.alone else time.perf_counter
+        start, saved = clock(), journal().saved
         for _ in track((name,), description):
             yield
-        spent = time.perf_counter() - start + journal().saved - saved
+        spent = clock() - start + journal().saved - saved
         self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
 
 
@@ -108,14 +114,15 @@ class Workbench:
             raise BadInput("--tasks cannot be used with --stream; measure the saved model instead")
         self.device = parse_device(setup.device)
         self.tasks = load_tasks(setup.tasks, setup.task_folder) if setup.tasks else []
-        self.timer = Timer()
+        self.accelerator = parse_device(setup.accelerator or setup.device)
+        self.hardware = hardware(self.accelerator)
+        self.timer = self._timer()
         self._dense: LanguageModel | None = None
         self._predictions: DensePredictions | None = None
         self.identity: Identity | None = None
         model = self.dense()
         self.identity = model.identity
         self.accelerator = model.accelerator
-        self.hardware = hardware(model.accelerator)
         self.versions = relevant_versions(versions(), setup.tasks)
         self.sampler = Sampler(setup.protocol, model)
         self.info = ModelInfo(
@@ -135,7 +142,7 @@ class Workbench:
     def dense(self) -> LanguageModel:
         """Return the dense model, loading it again if the last run changed it."""
         if self._dense is None:
-            self.timer = Timer()  # of this load only
+            self.timer = self._timer()  # of this load only
             with self.timer.phase("load", f"loading {self.setup.model}"):
                 model = self._load()
             if self.identity not in (None, model.identity):
@@ -144,6 +151,10 @@ class Workbench:
                 )
             self._dense = model
         return self._dense
+
+    def _timer(self, seconds: Mapping[str, float] | None = None) -> Timer:
+        alone = self.accelerator.type == "cpu" and self.hardware.threads == 1
+        return Timer(alone, dict(seconds or {}))
 
     def _load(self) -> LanguageModel:
         setup = self.setup
@@ -239,7 +250,7 @@ class Workbench:
         if samples is None:
             samples = self.prepare(job)
         method, dense = job.method, self.footprint  # computed before pruning
-        timer = Timer(dict(self.timer.seconds))
+        timer = self._timer(self.timer.seconds)
         outcome = recovered = rates = None
         with collected_warnings(shown=False) as warned, ExitStack() as writing:
             model = self.dense()
@@ -336,7 +347,6 @@ class Workbench:
             "versions": versions(),
             "commit": head,
             "dirty": dirty,
-            "tolerance": tolerances_of(measured.values),
         }
         draft = Record.model_construct(**fields)  # name and command derive from the other fields
         return Record(**fields, name=name_of(draft), command=command_of(draft, setup.task_folder))

@@ -149,7 +149,7 @@ class Ticking(First):
 
 class LastBatch(ColumnNorm):
     def update(self, x: Tensor) -> None:
-        self.sums.zero_()
+        self.total.zero_()
         super().update(x)
 
 

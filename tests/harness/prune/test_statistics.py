@@ -157,3 +157,11 @@ def test_detects_values_that_are_not_finite(statistic, value: float):
 @pytest.mark.parametrize("statistic", [Gram, ColumnNorm])
 def test_detects_overflow(statistic):
     assert not fed(statistic, torch.full((1, 2), 1e20)).finite()  # its square, 1e40, is no fp32
+
+
+@pytest.mark.parametrize("statistic", [ColumnNorm, ColumnSum])
+def test_sums_do_not_depend_on_the_order_of_the_tokens(statistic):
+    x = activations()
+    shuffled = x[torch.randperm(TOKENS, generator=torch.Generator().manual_seed(1))]
+    assert torch.equal(fed(statistic, x).sums, fed(statistic, shuffled).sums)
+    assert not torch.equal(x.square().sum(dim=0), shuffled.square().sum(dim=0))  # in fp32

@@ -400,7 +400,6 @@ def test_tasks_are_measured_for_dense_and_pruned_model(setup, tmp_path, monkeypa
     assert 0 <= record.values["acc/opposites"] <= 1
     assert "--tasks opposites --task-folder" in record.command
     assert record.name == "tiny-s0.5-seed0-opposites"
-    assert {"ppl", "acc", "achieved"} <= record.tolerance.keys()
     assert verify(record, task_folder=data).agrees
     (dense,) = (one for one in load_records([tmp_path / "runs"]) if one.method == "dense")
     stale = {"values": dense.values | {"acc/opposites": 0.123}}
@@ -417,6 +416,9 @@ def test_tasks_are_measured_for_dense_and_pruned_model(setup, tmp_path, monkeypa
 
 
 INTO_THE_CHECKOUT = """
+from implementations.harness.results.processor import use_standard_capability
+
+use_standard_capability()
 import sys
 from pathlib import Path
 from implementations.harness.runs.job import Job, Setup

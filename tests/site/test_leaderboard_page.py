@@ -16,9 +16,9 @@ import pytest
 import vl_convert
 
 from implementations.harness.results.boards import FAMILIES, QUANTISED, boards
-from implementations.harness.results.metric import PERPLEXITY
+from implementations.harness.results.metric import PERPLEXITY, TIE
 from implementations.harness.results.protocol import PROTOCOLS
-from implementations.harness.results.ranking import SEEDS, TIE
+from implementations.harness.results.ranking import SEEDS
 from implementations.harness.results.record import NO_SPEED_UP, Dense, Footprint, Record
 from tests.keyed import changed, with_divergence
 from tests.site.conftest import recovered

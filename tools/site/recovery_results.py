@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from implementations.harness.results.boards import Board, Row, measured_alike
+from implementations.harness.results.metric import tie
 from implementations.harness.results.ranking import TRAINS, Loss
 from implementations.harness.results.record import Record, TextInfo
 from tools.site.atlas import Atlas
@@ -98,6 +99,8 @@ class TrainingComparison:
     other: Row | None
     """The best method trained on at most as many tokens; None if there is none."""
     other_value: float
+    tie: float
+    """The share of a perplexity within which another one is equal."""
 
     @property
     def same_text(self) -> bool:
@@ -110,12 +113,13 @@ class TrainingComparison:
     @property
     def better(self) -> bool:
         """Whether training while pruning gives a clearly lower perplexity."""
-        return Loss(self.value).clearly_below(Loss(self.other_value))
+        return Loss(self.value).clearly_below(Loss(self.other_value, tie=self.tie))
 
     @property
     def level(self) -> bool:
         """Whether the two perplexities count as equal."""
-        return not self.better and not Loss(self.other_value).clearly_below(Loss(self.value))
+        other = Loss(self.other_value, tie=self.tie)
+        return not self.better and not other.clearly_below(Loss(self.value, tie=self.tie))
 
 
 def compare_training(atlas: Atlas) -> list[tuple[Board, list[TrainingComparison]]]:
@@ -148,9 +152,10 @@ def compare_training(atlas: Atlas) -> list[tuple[Board, list[TrainingComparison]
 
 
 def _compare(row: Row, others: Iterable[Row], name: str) -> TrainingComparison:
-    course, own = row.first.course, row.value(name)
+    course, own, ratio = row.first.course, row.value(name), row.ratio(name)
     assert course is not None  # the method trains
     assert own is not None  # a row with a ratio has the metric
+    assert ratio is not None
     candidates = [
         (value.mean, other)
         for other in others
@@ -158,7 +163,7 @@ def _compare(row: Row, others: Iterable[Row], name: str) -> TrainingComparison:
         if (value := other.value(name))
     ]
     least, best = min(candidates, key=lambda one: one[0], default=(math.inf, None))
-    return TrainingComparison(row, own.mean, best, least)
+    return TrainingComparison(row, own.mean, best, least, tie(ratio.mean))
 
 
 def training_text(row: Row) -> TextInfo | None:

@@ -13,8 +13,7 @@ from itertools import combinations
 from statistics import mean
 
 from implementations.harness.results.boards import Board, Row
-from implementations.harness.results.metric import metric
-from implementations.harness.results.ranking import TIE
+from implementations.harness.results.metric import TIE, metric
 from tools.catalog.schema.paper import Claim
 from tools.site.answers import Ranking
 from tools.site.atlas import Atlas

@@ -14,17 +14,18 @@ function fact(value = "") {
 }
 
 /** Whether one row is better by more than the noise: the rule of `Loss.clearly_below`. */
-function clearlyBetter(one, other, place, down, { tie, seeds }) {
-  const [[low, lowNoise], [high, highNoise]] = (down ? [other, one] : [one, other]).map(row =>
+function clearlyBetter(one, other, place, { down, sort }, { tie, seeds }) {
+  const rows = down === undefined ? [one, other] : [other, one];
+  const [[low, lowNoise], [high, highNoise]] = rows.map(row =>
     [number(row.cells[place]?.[0]), row.records.length >= seeds ? number(row.cells[place]?.[3]) : undefined]);
   if (lowNoise !== undefined && highNoise !== undefined) return high - low > lowNoise + highNoise;
-  return low < high * (1 - tie);
+  return low < high * (1 - (/^(ratio|ppl)/.test(sort) ? rows[1].tie : tie));
 }
 
 /** The numbers of one column. The best rows are marked among those that are ranked together. */
 function measured({ textContent, dataset }, place, rows, equal) {
   const better = (one, other) => one.group === other.group
-    && clearlyBetter(one, other, place, "down" in dataset, equal);
+    && clearlyBetter(one, other, place, dataset, equal);
   const ranked = rows.filter(row => row?.rank && number(row.cells[place]?.[0]) !== undefined);
   const best = ranked.filter(row => !ranked.some(other => better(other, row))
     // If all rows are equal, none is marked.

@@ -16,6 +16,7 @@ from implementations.harness.results.boards import Board, Row, Spread
 from implementations.harness.results.metric import (
     AGREEMENT,
     DIVERGENCE,
+    TIE,
     beside,
     subject,
 )
@@ -23,7 +24,6 @@ from implementations.harness.results.ranking import (
     CLASSES,
     DROPS,
     SEEDS,
-    TIE,
     Rank,
     class_of,
     loss,
@@ -111,8 +111,8 @@ class ComparisonTable:
             f"{subject(self.metric)}: {spread}. The dense perplexity is {dense:.2f}. KL: "
             "divergence from the dense model in nats per token; agreement: share of positions with "
             f"the dense model's most likely token. {competing}Rows that share a rank differ by at "
-            f"most {100 * TIE:g} %, or, if both have {SEEDS} seeds or more, by at most the sum of "
-            "their standard deviations."
+            f"most {100 * TIE:g} % of the loss in nats per token, or, if both have {SEEDS} seeds "
+            "or more, by at most the sum of their standard deviations."
         )
 
 

@@ -23,6 +23,23 @@ class Tolerance(StrictModel):
 
 # On another machine, one question in twenty may get another answer.
 QUESTIONS = Tolerance(same_machine=1e-9, elsewhere=5e-2)
+TIE = 0.05
+"""Losses that differ by at most this share of the larger one are equal.
+
+About two standard deviations over seeds, and over vector widths; `tools/measure_spread.py` measures
+them. The loss of a perplexity is the cross-entropy that pruning added: the logarithm of its ratio
+to dense, in nats per token.
+"""
+LEAST_TIE = 0.002
+"""Perplexities that differ by at most this share are equal, however little the model lost."""
+
+
+def tie(ratio: float) -> float:
+    """Return the share by which equal perplexities differ at most, at `ratio` times the dense one.
+
+    It is 1 % at 1.2 times dense, 3 % at twice, 11 % at ten times and 18 % at 50 times.
+    """
+    return max(LEAST_TIE, 1 - ratio**-TIE) if ratio > 1 else LEAST_TIE
 
 
 @dataclass(frozen=True)
@@ -67,18 +84,20 @@ PERPLEXITY = Metric(
     "ppl",
     "perplexity",
     lower_is_better=True,
-    # Other hardware differs in the last bits, which changes the mask where scores nearly tie.
+    # Other hardware differs in the last bits, which changes the mask where scores nearly tie. What
+    # this does to a pruned model grows with its loss, see `tie`.
     tolerance=Tolerance(same_machine=1e-6, elsewhere=1e-2),
     collapse=50,
 )
 AFTER_PROMPT = replace(PERPLEXITY, kind="after_prompt", label="perplexity after the prompt")
 """Perplexity of the second half of each window, for methods that use the first as a prompt."""
+PERPLEXITIES = (PERPLEXITY.kind, AFTER_PROMPT.kind)
 DIVERGENCE = Metric(
     "kl",
     "KL divergence from dense",
     unit="nats per token",
     lower_is_better=True,
-    tolerance=PERPLEXITY.tolerance,
+    tolerance=Tolerance(same_machine=1e-6, elsewhere=TIE),
     relative=False,
     heading="KL",
     format=significant,
@@ -86,7 +105,7 @@ DIVERGENCE = Metric(
 AGREEMENT = Metric(
     "agreement",
     "top-1 agreement with dense",
-    tolerance=PERPLEXITY.tolerance,
+    tolerance=Tolerance(same_machine=1e-6, elsewhere=TIE),
     relative=False,
     heading="agreement",
     format=percentage,

@@ -8,7 +8,8 @@
   on the same texts. A row that trained on such a text, collapsed, or removed clearly less than
   requested has no loss and no rank.
 - Two losses are **equal** if they differ by at most the sum of their standard deviations over
-  seeds, if both have three seeds or more, and otherwise if they differ by at most 5 %.
+  seeds, if both have three seeds or more, and otherwise if their logarithms, the cross-entropy that
+  pruning added in nats per token, differ by at most 5 %.
 - A **rank** is the range of places that a row may have: one more than the number of rows that are
   clearly better, up to the number of rows that are not clearly worse.
 """
@@ -25,10 +26,12 @@ from implementations.harness.results.boards import ACTIVATIONS, QUANTISED, Board
 from implementations.harness.results.metric import (
     AFTER_PROMPT,
     DIVERGENCE,
-    PERPLEXITY,
+    PERPLEXITIES,
+    TIE,
     Metric,
     beside,
     metric,
+    tie,
 )
 from implementations.harness.results.record import Record
 
@@ -47,8 +50,6 @@ CLASSES = {
     QUANTISES: "pruned and quantised",
 }
 """Classes of results that are ranked separately, each with its meaning."""
-TIE = 0.05
-"""Losses that differ by at most this share of the larger one are equal."""
 SEEDS = 3
 """Minimum number of seeds for deciding ties by the spread over seeds."""
 SHORTFALL = 0.02
@@ -65,16 +66,20 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Loss:
-    """Mean ratio to dense of a row; `deviation` over seeds if there are at least `SEEDS`."""
+    """Mean ratio to dense of a row; `deviation` over seeds if there are at least `SEEDS`.
+
+    Without it, lower losses that differ from this one by at most the share `tie` are equal.
+    """
 
     mean: float
     deviation: float | None = None
+    tie: float = TIE
 
     def clearly_below(self, other: Loss) -> bool:
         """Return whether this loss is lower than another one by more than the noise."""
         if self.deviation is not None and other.deviation is not None:
             return other.mean - self.mean > self.deviation + other.deviation
-        return self.mean < other.mean * (1 - TIE)
+        return self.mean < other.mean * (1 - other.tie)
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,10 @@ def ranking_metrics(board: Board) -> tuple[str, ...]:
         for evaluation in protocol.evaluations
         if text_kind(evaluation.text) != calibrated
     }
-    perplexities = (PERPLEXITY.kind, AFTER_PROMPT.kind)
     names = [
         name
         for name in board.metrics
-        if name.partition("/")[0] in perplexities and name.partition("/")[2] in unread
+        if name.partition("/")[0] in PERPLEXITIES and name.partition("/")[2] in unread
     ]
     return tuple(names) or board.metrics[:1]
 
@@ -181,7 +185,8 @@ def loss(row: Row, board: Board) -> Loss | None:
     excluded = row.collapsed or falls_short(row) or trained_on(row, board)
     if excluded or not spread or not math.isfinite(spread.mean):
         return None
-    return Loss(spread.mean, spread.deviation if len(row.records) >= SEEDS else None)
+    deviation = spread.deviation if len(row.records) >= SEEDS else None
+    return Loss(spread.mean, deviation, tie(spread.mean))
 
 
 def ranks(losses: Mapping[Key, Loss]) -> dict[Key, Rank]:

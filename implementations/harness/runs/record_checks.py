@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
-from implementations.harness.results.metric import ACHIEVED, Tolerance, metric
+from implementations.harness.results.metric import ACHIEVED, PERPLEXITIES, Tolerance, metric, tie
 from implementations.harness.results.reading import one_line
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.runs.recording import command_of, labels_of, name_of, time_of
@@ -123,6 +123,9 @@ def values(record: Record, again: Record) -> Iterator[Comparison]:
         required = (name for name in now if metric(name).relative)
         for name in dict.fromkeys((*before, *required)):
             bounds = _bounds(metric(name).tolerance)
+            dense = record.dense.values.get(name)
+            if metric(name).kind in PERPLEXITIES and before.get(name) and dense:
+                bounds = bounds._replace(wide=max(bounds.wide, tie(before[name] / dense)))
             yield Comparison(prefix + name, before.get(name), now.get(name), bounds)
 
 

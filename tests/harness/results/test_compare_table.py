@@ -72,8 +72,8 @@ def test_markdown_has_a_row_per_method_and_the_best_are_bold(tables):
     assert lines[5].startswith("| collapsed | random | 50 % | 5,000.00 ± 1.00 |")
     assert "mean ± standard deviation over 3 seeds. The dense perplexity is 20.00" in lines[-1]
     assert lines[-1].endswith(
-        "Rows that share a rank differ by at most 5 %, or, if both have 3 seeds or more, by at "
-        "most the sum of their standard deviations."
+        "Rows that share a rank differ by at most 5 % of the loss in nats per token, or, if "
+        "both have 3 seeds or more, by at most the sum of their standard deviations."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from implementations.harness.results.boards import Board, Spread, boards
-from implementations.harness.results.metric import AGREEMENT, DIVERGENCE
+from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, tie
 from implementations.harness.results.protocol import CalibrationText, Course, EvaluationText
 from implementations.harness.results.ranking import (
     ONE_SHOT,
@@ -196,6 +196,15 @@ def test_losses_within_the_noise_share_ranks():
         "c": "2–3",
         "d": "4",
     }
+
+
+def test_the_noise_grows_with_the_damage():
+    """5 % of the added cross-entropy: 1 % at 1.2 times dense, and 16 % at 31 times."""
+    assert [round(tie(ratio), 3) for ratio in (0.9, 1.0, 1.2, 2, 10, 31)] == [
+        *(0.002, 0.002, 0.009, 0.034, 0.109, 0.158)
+    ]
+    assert Loss(1.19, tie=tie(1.19)).clearly_below(Loss(1.22, tie=tie(1.22)))
+    assert not Loss(28.6, tie=tie(28.6)).clearly_below(Loss(31.2, tie=tie(31.2)))
 
 
 def test_seeds_decide_instead_of_the_five_percent_if_both_have_three():

@@ -13,7 +13,7 @@ from implementations.harness.results.protocol import Course
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_record, published_folders, record_files
 from implementations.harness.runs.job import Job, Setup
-from implementations.harness.runs.record_checks import derived
+from implementations.harness.runs.record_checks import derived, values
 from implementations.harness.runs.recording import command_of, name_of
 from implementations.harness.runs.run import run
 from implementations.harness.runs.verify import Verdict, compare, repeat, verify
@@ -109,6 +109,16 @@ def test_value_must_be_within_the_tolerance(pair, factor: str, here: str, there:
     assert verdict.confirmed == there
     assert verdict.elsewhere[0].startswith('cpu: "another" in the record')
     assert verdict.to_dict()["elsewhere"] == list(verdict.elsewhere)
+
+
+def test_wide_tolerance_grows_with_the_damage(pair):
+    record, again = pair
+    for ratio, grade in ((1.5, "off"), (30, "wide")):
+        dense = record.values[METRIC] / ratio
+        row = record.dense.model_copy(update={"values": record.dense.values | {METRIC: dense}})
+        forged = changed(record, dense=row, values={METRIC: record.values[METRIC] * 1.08})
+        (found,) = (one for one in values(forged, again) if one.name == METRIC)
+        assert found.grade == grade
 
 
 def test_claiming_another_machine_only_allows_the_wide_tolerance(pair):

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlencode
 
-from implementations.harness.results.ranking import TIE
+from implementations.harness.results.metric import TIE
 from implementations.harness.results.record import NO_SPEED_UP
 from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 from tools.site import planner

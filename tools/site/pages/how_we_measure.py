@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from implementations.harness.results.metric import METRICS, TASK, Metric
+from implementations.harness.results.metric import METRICS, TASK, Metric, tie
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.ranking import CLASSES, SEEDS, SHORTFALL
 from implementations.harness.results.record import LARGEST_SPREAD, NO_SPEED_UP, Record
@@ -64,6 +64,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             claims=claim_status,
             ties=picture("ties", atlas.root),
             noise=NOISE,
+            tied=tie,
             classes=CLASSES,
             seeds=SEEDS,
             shortfall=SHORTFALL,

@@ -15,7 +15,8 @@ from itertools import islice
 from typing import Any
 
 from implementations.harness.results.boards import FAMILIES, Board, Row
-from implementations.harness.results.ranking import CLASSES, SEEDS, TIE, class_of
+from implementations.harness.results.metric import TIE, tie
+from implementations.harness.results.ranking import CLASSES, SEEDS, class_of, ratio_to_dense
 from implementations.harness.results.record import DENSE, Record
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import vega
@@ -160,6 +161,7 @@ def packed(ranking: Ranking) -> dict[str, Any]:
                 "records": [[record.seed, record_address(record)] for record in row.records],
                 "command": printable(first.command),
                 "collapsed": row.collapsed,
+                "tie": tie(ratio.mean) if (ratio := ratio_to_dense(row, board)) else TIE,
                 "point": len(chart_points) - 1 if point else None,
             }
         )

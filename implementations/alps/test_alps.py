@@ -147,6 +147,45 @@ def test_equals_the_official_code(settings, expected):
     assert float(paper.abs().sum()) != pytest.approx(expected, abs=0.1)
 
 
+def official_rules(W: Tensor, gram: Tensor, config: ALPS) -> tuple[Tensor, list[int]]:
+    """Return the dense copy of the scaled weights by the official rules, fp64, and all changes."""
+    H = damped(gram)
+    scale = H.diagonal().sqrt()
+    H, dense = H / scale / scale[:, None], W.double() * scale
+    before = config.choose(dense.abs(), within="matrix")
+    kept, rho, changes = int((~before).sum()), config.penalty, []
+    D, V = torch.where(before, 0, dense), torch.zeros_like(dense)
+    for t in range(1, config.iterations + 1):
+        W = torch.linalg.solve(H + rho * torch.eye(len(H)), (dense @ H - V + rho * D).T).T
+        removed = config.choose((W + V / rho).abs(), within="matrix")
+        D = torch.where(removed, 0, W + V / rho)
+        V = V + rho * (W - D)
+        if t % 3 == 0:
+            changes.append(int((removed != before).sum()))
+            before = removed
+            if max(changes) > 0.005 * kept:
+                rho *= growth(changes[-1], kept)
+            else:
+                rho /= 5
+                if changes[-1]:
+                    D = torch.where(config.choose(dense.abs(), within="matrix"), 0, dense)
+                    V = torch.zeros_like(dense)
+    return W, changes
+
+
+@pytest.mark.parametrize("iterations", [4, 7, 10, 13])  # one after each comparison
+def test_the_official_code_lowers_the_penalty_until_the_selection_moves(iterations):
+    W, gram = problem(rows=40)
+    config = ALPS(schedule="paper-code", sparsity=0.02, penalty=10.0, iterations=iterations)
+    scales, H, values, vectors = config.scale(gram)
+    dense = W * scales
+    result = config.admm(dense, config.removed(dense), dense @ H, values, vectors)
+    expected, changes = official_rules(W, gram, config)
+    # After 2 changes it starts again; 6 are above half a percent.
+    assert changes == [0, 0, 2, 6][: iterations // 3]
+    torch.testing.assert_close(result.double(), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("schedule", "last"), [("paper", 60), ("paper-code", 33)])
 def test_the_official_code_stops_when_few_weights_change(schedule, last, monkeypatch):
     W, gram = problem(rows=1024)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -146,6 +147,59 @@ def test_copies_of_the_samples_change_nothing():
 
 
 # Training
+
+
+def one_matrix(
+    W: np.ndarray, X: np.ndarray, rest: np.ndarray, rounds: list[list[int]], alpha: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return G and the 2:4 pruned weight of a block that computes `X W^T + rest`, by the formulas.
+
+    `W` is `[out, in]`, the inputs `X` are `[windows, length, in]`, and `rest` is `[windows, length,
+    out]`. `rounds` are the windows that each round draws.
+    """
+    target = X @ W.T + rest
+    slopes = [y.T @ x / np.sqrt((y**2).sum()) for y, x in zip(target, X, strict=True)]
+    G = np.sqrt(np.mean(np.square(slopes), axis=0))
+
+    def masked(W: np.ndarray, windows: list[int]) -> np.ndarray:
+        norms = np.sqrt((X[windows] ** 2).sum(axis=(0, 1)) / len(windows))
+        groups = ((alpha * G + norms) * abs(W)).reshape(len(W), -1, 4)
+        places = groups.argsort(axis=2).argsort(axis=2)  # 0 is the lowest score
+        return np.where(places < 2, 0, W.reshape(groups.shape)).reshape(W.shape)
+
+    squares = np.zeros_like(W)
+    for drawn in rounds:
+        W = masked(W, drawn)
+        for n in drawn:
+            slope = 2 * (X[n] @ W.T + rest[n] - target[n]).T @ X[n]
+            squares = 0.99 * squares + 0.01 * slope**2
+            W = W - RATE * slope / (np.sqrt(squares) + 1e-8)
+    return G, masked(W, list(range(len(X))))
+
+
+@pytest.mark.parametrize("alpha", [10.0, 100.0])
+def test_one_matrix_equals_a_second_version_in_numpy(alpha: float):
+    """Only `down` is pruned and trained, on which the output of the block depends linearly."""
+    method = WandaPP(pattern="2:4", alpha=alpha, rounds=3, windows=4, rate=RATE)
+    block = first_block(tiny_model())
+    layer, inputs = block.linears()["down"], []
+    with layer.register_forward_pre_hook(lambda _, x: inputs.append(x[0][0].double().numpy())):
+        targets = block_outputs(block)
+    weights = {"down": own(block)["down"]}
+    G = regional_gradients(block, weights, range(6))
+    torch.manual_seed(0)
+    method.train(block, weights, G, targets)
+    result = method.masked(weights, G, window_norms(block, weights, range(6)))["down"]
+
+    torch.manual_seed(0)
+    rounds = [torch.randperm(6)[:4].tolist() for _ in range(3)]
+    W, X = layer.weight.double().numpy(), np.stack(inputs)
+    rest = torch.cat(targets).double().numpy() - X @ W.T
+    expected_G, expected = one_matrix(W, X, rest, rounds, alpha)
+    np.testing.assert_allclose(G["down"].numpy(), expected_G, rtol=1e-4)
+    assert ((result.detach().numpy() == 0) == (expected == 0)).all()
+    np.testing.assert_allclose(result.detach().numpy(), expected, rtol=1e-3, atol=1e-5)
+    assert abs(expected - W)[expected != 0].mean() > 10 * RATE
 
 
 @pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -245,6 +247,80 @@ def test_the_last_projection_is_of_the_weights_alone(aware, monkeypatch):
         for parts in (zeroed, held["weights"])
     )
     assert outcome.details["distance_after_training"] == pytest.approx(cut / size)
+
+
+def one_matrix(
+    w: np.ndarray, batches: list[np.ndarray], target: np.ndarray, method: ELSA
+) -> dict[str, np.ndarray]:
+    """Return the trained `w [out, in]`, `z`, `u` and the projected weight, by the formulas.
+
+    The loss is the squared error of the columns `w[:, ids]` for the targets `target[:, ids]`,
+    averaged over the `ids` of a batch.
+    """
+
+    def projected(x: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        removed = scores.ravel().argsort()[: int(method.sparsity * x.size)]
+        x = x.copy().ravel()
+        x[removed] = 0
+        return x.reshape(w.shape)
+
+    def by_importance(x: np.ndarray) -> np.ndarray:
+        return projected(x, v * x**2 if method.aware else abs(x))
+
+    z, (u, v, first, second) = projected(w, abs(w)), np.zeros((4, *w.shape))
+    rising = method.rise == "linear"
+    strength = 0 if rising else method.penalty
+    for step, ids in enumerate(batches):
+        g = np.zeros_like(w)
+        for i in ids.ravel():
+            g[:, i] += 2 * (w - target)[:, i] / ids.size
+        g = g / max(np.sqrt((g**2).sum()), 1)  # clipped to norm 1
+        v = 0.95 * v + 0.05 * g**2
+        g = g + strength * (w - z + u)
+        first, second = 0.9 * first + 0.1 * g, 0.95 * second + 0.05 * g**2
+        first_mean, second_mean = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.95 ** (step + 1))
+        rate = method.learning_rate * (1 - step / len(batches))
+        w = w - rate * first_mean / (np.sqrt(second_mean) + 1e-8)
+        if step % method.interval == 0:
+            z = by_importance(w + u)
+            u = u + w - z
+            following = method.penalty * step / len(batches) if rising else strength
+            u = u * (strength / following if following else 1)  # lambda u stays the same
+            strength = following
+    return {"w": w, "z": z, "u": u, "result": by_importance(w)}
+
+
+@pytest.mark.parametrize("rise", ["none", "linear"])
+@pytest.mark.parametrize("aware", [False, True])
+def test_one_matrix_equals_a_second_version_in_numpy(aware, rise, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    linear, target = nn.Linear(12, 8, bias=False), torch.randn(8, 12, generator=generator)
+    linear.weight.copy_(torch.randn(8, 12, generator=generator))
+    dense, seen, admms, trained = linear.weight.double().numpy().copy(), [], [], []
+
+    def loss(_, ids):
+        seen.append(ids.numpy())
+        return (linear.weight - target)[:, ids.flatten()].square().sum() / ids.numel()
+
+    def then(*arguments, **settings):
+        losses = optimise(*arguments, **settings)
+        trained.append(linear.weight.clone())
+        return losses
+
+    monkeypatch.setattr(elsa, "next_token_loss", loss)
+    monkeypatch.setattr(elsa, "optimise", then)
+    monkeypatch.setattr(elsa, "ADMM", lambda *rest: admms.append(ADMM(*rest)) or admms[0])
+    windows = Tokens.from_ids(torch.randint(12, (10, 5), generator=generator))
+    text = Calibration(**vars(windows), training=Stream(windows))
+    method = small(steps=12, interval=3, penalty=0.3, aware=aware, rise=rise, learning_rate=0.1)
+    method.prune(SimpleNamespace(hf=linear, linears=lambda: [(0, "q", linear)]), text)
+
+    batches = [np.stack(pair) for pair in zip(seen[::2], seen[1::2], strict=True)]
+    expected = one_matrix(dense, batches, target.double().numpy(), method)
+    found = {"w": trained[0], "z": admms[0].z[0], "u": admms[0].u[0], "result": linear.weight}
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name].numpy(), value, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert np.count_nonzero(expected["result"]) == 24
 
 
 def test_a_pull_that_would_stay_zero_is_refused():

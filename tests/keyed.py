@@ -9,7 +9,9 @@ from typing import Any
 from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, beside
 from implementations.harness.results.protocol import PROTOCOLS, Protocol
 from implementations.harness.results.record import (
+    DENSE,
     NO_SPEED_UP,
+    SCHEMA_VERSION,
     Dense,
     Footprint,
     Hardware,
@@ -58,7 +60,7 @@ def rekeyed(content: Any) -> Any:
         return content
 
 
-WEIGHTS = Footprint(parameters=1000, nonzero=600, bytes=4000, macs=900)
+WEIGHTS = Footprint(parameters=1000, nonzero=1000, bytes=4000, macs=900)
 TEXT = TextInfo(
     role="calibration",
     source="c4",
@@ -85,7 +87,10 @@ MODEL = ModelInfo(
 
 def invented(**changes: object) -> Record:
     """Create a valid record with invented numbers and the given changes."""
+    achieved = changes.get("achieved", 0.0 if changes.get("method") == DENSE else 0.5)
+    removed = round(900 * achieved)
     fields = {
+        "schema_version": SCHEMA_VERSION,
         "run": "20261125T120000Z-00000000",
         "name": f"smollm2-135m-s0.5-seed{changes.get('seed', 0)}",
         "date": datetime(2026, 11, 25, 12, tzinfo=UTC),
@@ -95,7 +100,7 @@ def invented(**changes: object) -> Record:
         "configuration": {"sparsity": 0.5, "pattern": None},
         "changed": (),
         "asked": 0.5,
-        "achieved": 0.5,
+        "achieved": achieved,
         "details": {},
         "protocol": PROTOCOLS["smol"],
         "seed": 0,
@@ -108,7 +113,9 @@ def invented(**changes: object) -> Record:
             values={"ppl/wikipedia/1024": 20.0, "ppl/c4/1024": 25.0},
             footprint=WEIGHTS,
         ),
-        "footprint": WEIGHTS,
+        "footprint": Footprint(
+            parameters=1000, nonzero=1000 - removed, bytes=4000, macs=900 - removed
+        ),
         "speed": Speed(note=NO_SPEED_UP),
         "sample": "The history of the city begins with a river.",
         "labels": (),

@@ -241,7 +241,8 @@ def test_share_is_the_requested_sparsity(
     records: list[Record], asked: float, pattern: str | None, name: str
 ) -> None:
     configuration = {"sparsity": asked, "pattern": pattern}
-    record = changed(records[0], asked=asked, achieved=asked - 1e-5, configuration=configuration)
+    update = {"asked": asked, "achieved": asked - 1e-5, "configuration": configuration}
+    record = records[0].model_copy(update=update)
     assert share(record) == name
     (board,) = boards([record])
     chosen = {value: count for value, _, count in board_columns.shares(board)}
@@ -300,7 +301,8 @@ def test_data_of_the_script_links_points_and_rows(
 
 @pytest.mark.parametrize(("share", "end"), [(0.69999, 0.7), (0.50016, 0.5), (0.25, 0.3)])
 def test_the_largest_sparsity_has_a_tick(share: float, end: float, records: list[Record]) -> None:
-    made = changed(records[0], asked=share, achieved=share, configuration={"sparsity": share})
+    update = {"asked": share, "achieved": share, "configuration": {"sparsity": share}}
+    made = records[0].model_copy(update=update)
     svg = chart.draw(boards([made])[0], {})
     ticks = re.findall(r">(\d+) %</text>", svg)
     assert ticks[-1] == f"{100 * end:.0f}"

@@ -115,7 +115,8 @@ class DensePredictions:
             del piece, values, expected  # frees their memory before the next ones are computed
         result = total(float(nats), tokens, prompt)
         number = result.predictions
-        return Quality(result, float(divergence) / number, float(same) / number)
+        # Of equal models, rounding can leave a sum below 0.
+        return Quality(result, max(float(divergence) / number, 0.0), float(same) / number)
 
 
 def _losses_and_divergences(

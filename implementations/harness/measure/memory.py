@@ -15,6 +15,7 @@ from torch import nn
 
 from implementations.harness.model.execution import trim_memory
 from implementations.harness.model.experts import TENSORS
+from implementations.harness.model.units import total_weights
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.results.record import Footprint, Peak
 
@@ -177,6 +178,7 @@ def footprint(model: LanguageModel, bits: float | None = None, unused: int = 0) 
         nonzero=sum(int(torch.count_nonzero(p)) for p in _open_parameters(model)),
         bytes=sum(tensor.nbytes for tensor in (*parameters, *indices)),
         macs=sum(linear.weight.numel() for linear in linears) + _routed(model) - unused,
+        weights=total_weights(model),
         bits=bits,
     )
 

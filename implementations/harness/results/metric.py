@@ -56,6 +56,8 @@ class Metric:
     tolerance: Tolerance = QUESTIONS
     collapse: float = math.inf
     """A model has collapsed if its value exceeds the dense one by more than this factor."""
+    range: tuple[float, float] = (-math.inf, math.inf)
+    """Lowest and highest possible value."""
     relative: bool = True
     """Whether the ratio to the dense model's value means something."""
     shown: bool = True
@@ -88,6 +90,7 @@ PERPLEXITY = Metric(
     # this does to a pruned model grows with its loss, see `tie`.
     tolerance=Tolerance(same_machine=1e-6, elsewhere=1e-2),
     collapse=50,
+    range=(1, math.inf),
 )
 AFTER_PROMPT = replace(PERPLEXITY, kind="after_prompt", label="perplexity after the prompt")
 """Perplexity of the second half of each window, for methods that use the first as a prompt."""
@@ -98,6 +101,7 @@ DIVERGENCE = Metric(
     unit="nats per token",
     lower_is_better=True,
     tolerance=Tolerance(same_machine=1e-6, elsewhere=TIE),
+    range=(0, math.inf),
     relative=False,
     heading="KL",
     format=significant,
@@ -106,6 +110,7 @@ AGREEMENT = Metric(
     "agreement",
     "top-1 agreement with dense",
     tolerance=Tolerance(same_machine=1e-6, elsewhere=TIE),
+    range=(0, 1),
     relative=False,
     heading="agreement",
     format=percentage,

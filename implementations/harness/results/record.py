@@ -54,6 +54,8 @@ EXTERNAL = "external"  # label of a method outside the atlas
 NO_SPEED_UP = "no speed-up expected on dense kernels"
 LARGEST_SPREAD = 1.3
 """Speeds whose repeats differ by more are not published: the machine was busy."""
+SLACK = 0.01
+"""Share of the weights by which counts may differ from the sparsity, for example by biases."""
 PATTERN = re.compile(r"[1-9][0-9]{0,5}:[1-9][0-9]{0,5}")
 RELEVANT_PACKAGES = ("torch", "transformers", "tokenizers")  # their versions affect the values
 
@@ -195,6 +197,9 @@ class Footprint(StrictModel):
     macs: Count
     """Multiply-accumulates of the linear layers per token, including the head and multiplications
     by zero but not the attention scores (`2 * heads * head_size` per block and earlier token)."""
+    weights: Count | None = Field(default=None, exclude_if=lambda weights: weights is None)
+    """Weights of the blocks' linear layers and experts, the base of sparsities; not written before
+    December 7, 2026."""
     bits: Bits | None = Field(default=None, exclude_if=lambda bits: bits is None)
     """Bits per weight of the blocks' linear layers, including masks and scales, if the method
     quantises; otherwise None and not written."""
@@ -260,7 +265,7 @@ class Dense(StrictModel):
 class Record(StrictModel):
     """One run of one method, or of the dense model (method `dense`)."""
 
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
+    schema_version: int = Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
     run: RunName
     """Name of this execution: its time and the start of the key."""
     key: Hash
@@ -343,6 +348,40 @@ class Record(StrictModel):
             raise ValueError("configuration.sparsity must be a number between 0 and 1")
         if pattern is not None and not (isinstance(pattern, str) and PATTERN.fullmatch(pattern)):
             raise ValueError("configuration.pattern must have the form KEEP:GROUP")
+        return self
+
+    @model_validator(mode="after")
+    def _possible_values(self) -> Self:
+        before = {} if self.recovered is None else self.recovered.before
+        for values in (self.values, self.dense.values, before):
+            for name, value in values.items():
+                low, high = metric(name).range
+                if not low <= value <= high:
+                    raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _achieved_matches_counts(self) -> Self:
+        dense, pruned = self.dense.footprint, self.footprint
+        if self.structured or self.method == DENSE:
+            same = (dense.parameters, dense.macs) == (pruned.parameters, pruned.macs)
+            agrees = not (same and self.achieved > SLACK)
+        else:
+            # Without the number of weights, the share of the head and the embedding is unknown.
+            low, high = dense.macs / 4, dense.parameters
+            if dense.weights is not None:
+                low = high = dense.weights
+            # The dense model may have zeros inside and outside of the blocks.
+            fewest, most = dense.nonzero - pruned.nonzero, dense.parameters - pruned.nonzero
+            agrees = (
+                low * self.achieved <= most + SLACK * high
+                and high * self.achieved >= fewest - SLACK * high
+            )
+        if not agrees:
+            raise ValueError(
+                f"achieved is {self.achieved:g}, which contradicts the counts of footprint and of "
+                "dense.footprint"
+            )
         return self
 
     @model_validator(mode="after")

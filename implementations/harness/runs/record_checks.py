@@ -144,6 +144,10 @@ def facts(record: Record, again: Record) -> Iterator[Comparison]:
     ignored = {"device", "accelerator"} | ({"source", "name"} if moved(record, again) else set())
     models = [one.model.model_dump(mode="json", exclude=ignored) for one in (record, again)]
     yield from _parts("model", models[0], models[1], EXACT)
+    for pair in ((before, now), (before["dense"], now["dense"])):
+        if any("weights" not in one["footprint"] for one in pair):  # an older record
+            for one in pair:
+                one["footprint"].pop("weights", None)
     rows = [one["dense"]["footprint"] for one in (before, now)]
     yield from _parts("dense footprint", rows[0], rows[1], EXACT)
     bounds = EXACT if record.method == DENSE else COUNTS

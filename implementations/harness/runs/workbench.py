@@ -40,6 +40,7 @@ from implementations.harness.results.protocol import Recovered
 from implementations.harness.results.reading import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.record import (
     NO_SPEED_UP,
+    SCHEMA_VERSION,
     Dense,
     Footprint,
     ModelInfo,
@@ -313,6 +314,7 @@ class Workbench:
         head, dirty = commit()
         outcome = measured.outcome
         fields: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
             "run": run,
             "key": key,
             "date": date,

@@ -73,17 +73,18 @@ def test_metric_missing_from_one_seed_is_not_averaged(at: Make):
 
 
 def test_extreme_numbers_have_no_deviation_and_raise_no_error(at: Make, made_up: Make):
-    ends = [at("wanda", 0.5, value, seed=i) for i, value in enumerate((8.9e307, -8.9e307))]
-    ends[0] = ends[0].model_copy(update={"values": {WIKIPEDIA: 1.7e308}})
-    ends[1] = ends[1].model_copy(update={"values": {WIKIPEDIA: -1.7e308}})
+    plain = [at("wanda", 0.5, 40.0, seed=i) for i in range(2)]
+    ends = [
+        record.model_copy(update={"values": {WIKIPEDIA: value}})  # without validation
+        for record, value in zip(plain, (1.7e308, -1.7e308), strict=True)
+    ]
     row = one_row(ends)
     assert row.value(WIKIPEDIA) == Spread(0.0)
-    zero = dense_of(made_up, 0.0)
-    assert one_row([at("wanda", 0.5, 40.0, dense=zero)]).ratio(WIKIPEDIA) is None
-    tiny = [at("wanda", 0.5, 40.0, seed=i, dense=dense_of(made_up, 5e-324)) for i in range(2)]
+    zero, least = ({"dense": dense_of(made_up, value)} for value in (0.0, 5e-324))
+    assert one_row([plain[0].model_copy(update=zero)]).ratio(WIKIPEDIA) is None
+    tiny = [record.model_copy(update=least) for record in plain]
     assert one_row(tiny).ratio(WIKIPEDIA) == Spread(math.inf)
-    apart = [at("wanda", 0.5, 40.0), at("wanda", 0.5, -40.0, seed=1)]
-    apart = [r.model_copy(update={"dense": dense_of(made_up, 5e-324)}) for r in apart]
+    apart = [record.model_copy(update=least) for record in ends]
     assert math.isnan(one_row(apart).ratio(WIKIPEDIA).mean)
 
 

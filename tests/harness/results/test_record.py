@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from implementations.harness.results.protocol import Protocol, get_protocol
-from implementations.harness.results.record import ModelInfo, Rate, Record, key_of
+from implementations.harness.results.record import Dense, ModelInfo, Rate, Record, key_of
 from implementations.harness.results.store import load_record, save_record
+from tests.keyed import WEIGHTS
 
 Make = Callable[..., Record]
 
@@ -47,6 +48,25 @@ def test_refuses_infinity(made_up: Make):
         made_up(values={"ppl/wikipedia/1024": float("inf")})
 
 
+def counted(weights: int, **changes: int) -> Dense:
+    """Return a dense row with the number of prunable weights."""
+    footprint = WEIGHTS.model_copy(update={"weights": weights} | changes)
+    return Dense(run="20261125T110000Z-11111111", values={}, footprint=footprint)
+
+
+def test_zeros_may_differ_by_the_zeros_of_the_dense_model(made_up: Make):
+    left = WEIGHTS.model_copy(update={"nonzero": 550})
+    assert made_up(dense=counted(900), footprint=left)
+    assert made_up(dense=counted(900, nonzero=560), footprint=left)
+
+
+def test_schema_version_is_required(made_up: Make):
+    content = json.loads(made_up().to_json())
+    del content["schema_version"]
+    with pytest.raises(ValidationError, match="schema_version"):
+        Record.model_validate_json(json.dumps(content))
+
+
 REFUSED = {
     "path in method": {"method": "../../evil"},
     "newline in method": {"method": "wanda\n"},
@@ -61,6 +81,13 @@ REFUSED = {
     "control character in value name": {"values": {"ppl/\x1b[31m/8": 1.0}},
     "newline in label": {"labels": ("a\nb",)},
     "share above 1": {"achieved": 1.5},
+    "perplexity below 1": {"values": {"ppl/wikipedia/1024": 0.9}},
+    "negative divergence": {"values": {"kl/wikipedia/1024": -1e-3}},
+    "agreement above 1": {"values": {"agreement_after_prompt/wikipedia/1024": 1.01}},
+    "no zeros": {"footprint": WEIGHTS},
+    "too few zeros": {"dense": counted(900), "footprint": counted(900, nonzero=640).footprint},
+    "too many zeros": {"dense": counted(900), "footprint": counted(900, nonzero=460).footprint},
+    "no unit removed": {"granularity": ("channels",), "footprint": WEIGHTS},
     "changed field missing from configuration": {"changed": ("damping",)},
     "missing sparsity": {"configuration": {}},
     "boolean sparsity": {"configuration": {"sparsity": True}},
@@ -130,7 +157,7 @@ def test_ratio_uses_the_dense_value_of_the_record(made_up: Make):
     assert record.ratio("ppl/wikipedia/1024") == 2
     assert record.ratio("acc/arc_easy") is None
     zero = record.dense.model_copy(update={"values": {"ppl/wikipedia/1024": 0.0}})
-    assert made_up(dense=zero).ratio("ppl/wikipedia/1024") is None
+    assert record.model_copy(update={"dense": zero}).ratio("ppl/wikipedia/1024") is None
 
 
 def test_peak_above_start_excludes_the_model(made_up: Make):

@@ -218,7 +218,7 @@ def test_json_contains_every_number(records):
 
 def test_infinite_ratio_is_exported_as_missing(at: Make, made_up: Make):
     dense = made_up().dense.model_copy(update={"values": {WIKIPEDIA: 5e-324}})
-    result = list(lines(boards([at("wanda", 0.5, 40.0, dense=dense)])))
+    result = list(lines(boards([at("wanda", 0.5, 40.0).model_copy(update={"dense": dense})])))
     assert json.loads(to_json(result), parse_constant=pytest.fail)[1]["ratio"] is None
     assert next(csv.DictReader(io.StringIO(to_csv(result[1:]))))["ratio"] == ""
 

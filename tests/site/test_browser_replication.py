@@ -49,7 +49,7 @@ def test_pairs_of_a_method_are_filtered_and_kept_in_the_address(
 def test_a_mark_leads_to_a_pair_that_the_filter_hides(visit: Callable[..., Any]) -> None:
     page = visit().open("replication.html?outcome=cannot%20be%20judged")
     ready(page)
-    mark = page.locator(".atlas-paper-orders a[title$=': holds']").first
+    mark = page.locator(".atlas-method-orders a[title$=': holds']").first
     target = mark.get_attribute("href")
     expect(page.locator(target)).to_be_hidden()
     mark.click()
@@ -59,7 +59,7 @@ def test_a_mark_leads_to_a_pair_that_the_filter_hides(visit: Callable[..., Any])
 
 def test_a_mark_leads_to_its_numbers(visit: Callable[..., Any]) -> None:
     page = visit(width=390).open("replication.html")
-    mark = page.locator(".atlas-paper-orders a[title]").first
+    mark = page.locator(".atlas-method-orders a[title]").first
     words = (mark.get_attribute("title") or "").rpartition(": ")
     mark.click()
     row = page.locator("tr:target")

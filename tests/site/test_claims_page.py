@@ -81,10 +81,10 @@ def test_every_reported_value_appears_exactly_once(
     atlas: Atlas, board: dict[str, ClaimTable]
 ) -> None:
     said = {
-        (claim_anchor(one), method, value)
+        (claim_anchor(at), method, at.value)
         for slug, entry in atlas.papers.items()
         for one in entry.claims or ()
-        for method, value in ((slug, one.value), *(one.against or {}).items())
+        for method, at in ((slug, one), *one.beside())
     }
     shown = [
         (
@@ -106,8 +106,9 @@ def test_every_reported_value_appears_exactly_once(
             rows = reports(board[claim_anchor(one)], slug)
             assert any(r.value == one.value and one.setting in (*r.settings, None) for r in rows)
             quoted = re.search("of the .* paper|quoted in", one.where)
-            for other, value in (one.against or {}).items():
-                found = [r for r in reports(board[claim_anchor(one)], other) if r.value == value]
+            for other, at in one.beside():
+                rows = reports(board[claim_anchor(at)], other)
+                found = [row for row in rows if row.value == at.value]
                 assert slug in {r.paper for r in found} or quoted
 
 

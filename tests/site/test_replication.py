@@ -246,29 +246,39 @@ def test_values_that_an_entry_quotes_belong_to_the_paper_with_the_table() -> Non
     (pair,) = all_comparisons(Atlas(papers, {}, runs(mine=(2.0,), baseline=(2.5,))))
     (report,) = pair.reported
     assert (report.entry, report.paper) == ("baseline", "mine")
-    (row,) = replication.orders_by_paper([pair], Atlas(papers, {}))
-    assert (row.paper, str(row.tally)) == (
-        "mine",
-        "1 holds, 0 do not hold, and 0 cannot be judged",
-    )
 
 
-def test_the_counts_of_a_paper_never_contradict_the_verdict_of_a_pair() -> None:
-    records = runs(mine=(2.0,), other=(3.0,))
-    # The third paper has the opposite order, so the pair is unclear for every paper.
-    opposite = entry(claim(5.0, {"mine": 9.0, "other": 7.0}))
-    # A small difference agrees with nothing, even if the order of the other papers holds.
-    close = entry(claim(5.0, {"mine": 9.0, "other": 9.1}))
-    for third, expected in (
-        (opposite, {"mine": "?", "third": "?"}),
-        (close, {"mine": "✓", "third": "?"}),
-    ):
-        here = atlas(AHEAD, records=records, third=third)
-        rows = replication.orders_by_paper(all_comparisons(here), here)
-        signs = {
-            row.paper: "✓" if row.tally.holds else "?" if row.tally.unclear else "✗" for row in rows
-        }
-        assert signs == expected
+@pytest.mark.parametrize(
+    ("at", "removals", "verdict"),
+    [
+        ({}, ("50 %", "50 %"), "holds"),
+        ({"sparsity": 0.7}, ("50 %", "70 %"), "does not hold"),
+        ({"pattern": "2:4"}, ("50 %", "2:4"), "not measured"),
+        ({"setting": "after LoRA"}, ("50 %", "50 %"), "depends on the setting"),
+    ],
+)
+def test_each_value_of_a_table_keeps_its_own_setting(
+    at: dict[str, Any], removals: tuple[str, str], verdict: str
+) -> None:
+    beside = claim(8.0, {"other": 10.0}, against_at={"other": at} if at else None)
+    records = (*runs(mine=(2.0,), other=(2.5,)), sample("other", 0.7, 1.5))
+    found = order(atlas(beside, records=records))
+    assert (found.removals, found.verdict) == (removals, verdict)
+
+
+def test_pairs_of_two_other_methods_have_the_setting_of_their_values() -> None:
+    at = {slug: {"pattern": "2:4"} for slug in ("other", "third")}
+    found = all_comparisons(atlas(claim(8.0, {"other": 10.0, "third": 9.0}, against_at=at)))
+    assert [one.removed for one in found] == ["50 % and 2:4", "50 % and 2:4", "2:4"]
+
+
+def test_a_pair_is_judged_within_one_kind_of_metric() -> None:
+    records = runs(mine=(2.0,), other=(2.5,))
+    accuracy = claim(50.0, {"other": 60.0}, metric="acc/piqa")
+    assert order(atlas(accuracy, records=records)).verdict == "metrics differ"
+    assert order(atlas(accuracy)).verdict == "not measured"
+    # The published perplexity decides, and the accuracy does not contradict it.
+    assert order(atlas(AHEAD, accuracy, records=records)).verdict == "holds"
 
 
 def test_home_claims_and_method_pages_have_the_numbers_of_the_page(
@@ -282,3 +292,5 @@ def test_home_claims_and_method_pages_have_the_numbers_of_the_page(
         own = Tally.of(comparisons(slug, pairs))
         if own.measured:
             assert f"that we also measured: {own}." in real_pages[f"papers/{slug}.md"]
+            row = real_pages["replication.md"].partition(f'href="papers/{slug}.html#does')[2]
+            assert f">{own.holds} of {own.measured} hold" in row.partition("</tr>")[0]

@@ -140,9 +140,8 @@ def _reports(atlas: Atlas) -> Iterator[Report]:
             paper = reporting_paper(slug, claim, atlas)
             yield _report(slug, paper, claim, claim.setting or "", paper != slug, atlas)
             beside = f"beside {atlas.names[slug]} ({claim.setting})" if claim.setting else ""
-            for other, value in (claim.against or {}).items():
-                theirs = claim.model_copy(update={"value": value, "against": None})
-                yield _report(other, paper, theirs, beside, True, atlas)
+            for other, theirs in claim.beside():
+                yield _report(other, paper, theirs, theirs.setting or beside, True, atlas)
 
 
 def _report(

@@ -30,6 +30,7 @@ VERDICTS = (
     "papers disagree",
     "depends on the setting",
     "too close in papers",
+    "metrics differ",
     "not measured",
 )
 OUTCOMES = ("holds", "does not hold", "cannot be judged", "not measured")
@@ -37,6 +38,8 @@ OUTCOMES = ("holds", "does not hold", "cannot be judged", "not measured")
 BASE_FIELDS = ("base", "initial")
 """Parameters of plug-ins that name the method they work on."""
 NO_BASE = "base method not given"
+_Sides = tuple[tuple[str, Claim], tuple[str, Claim]]
+"""The two methods of a pair, each with its value and setting."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class Reported:
     """What the values depend on; empty if our runs have the same setting."""
     base: str = ""
     """The method that a plug-in of the pair works on, if the table names it."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of metric, such as `ppl` or `acc`."""
+        return self.claim.metric.partition("/")[0]
 
     @property
     def lead(self) -> float:
@@ -91,19 +99,30 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods at one sparsity or pattern, in the papers and here."""
+    """Two methods, each at one sparsity or pattern, in the papers and here."""
 
     method: str
     other: str
-    removed: str
-    """Such as `50 %` or `2:4`; empty if the papers do not say."""
+    removals: tuple[str, str]
+    """What each method removes, such as `50 %` or `2:4`; empty if the papers do not say."""
     reported: tuple[Reported, ...]
     measured: Measured | None
 
     @property
+    def removed(self) -> str:
+        """What both methods remove; `45 % and 2:4` if they differ."""
+        return " and ".join(dict.fromkeys(filter(None, self.removals)))
+
+    @property
+    def judged(self) -> tuple[Reported, ...]:
+        """The reported values of the kind of metric that we measured, or all if there are none."""
+        kind = self.measured.metric.partition("/")[0] if self.measured else ""
+        return tuple(one for one in self.reported if one.kind == kind) or self.reported
+
+    @property
     def order(self) -> str:
         """The order in the papers: the first method is `ahead`, `behind`, `close` or `mixed`."""
-        clear = [one.lead for one in self.reported if abs(one.lead) > NOISE]
+        clear = [one.lead for one in self.judged if abs(one.lead) > NOISE]
         if len({lead > 0 for lead in clear}) > 1:
             return "mixed"
         if not clear:
@@ -115,11 +134,13 @@ class Comparison:
         """One of `VERDICTS`."""
         if self.measured is None:
             return "not measured"
+        if self.judged[0].kind != self.measured.metric.partition("/")[0]:
+            return "metrics differ"
         if self.order == "mixed":
             return "papers disagree"
         if self.order == "close":
             return "too close in papers"
-        if all(one.setting for one in self.reported if abs(one.lead) > NOISE):
+        if all(one.setting for one in self.judged if abs(one.lead) > NOISE):
             return "depends on the setting"
         if not self.measured.clear:
             return "too close here"
@@ -135,9 +156,11 @@ class Comparison:
 
     @property
     def anchor(self) -> str:
-        """The anchor of the pair on its page."""
+        """The anchor of the pair on its page, the same for both of its methods."""
         # A pattern such as 2:4 would otherwise read as 24 %.
-        return slugified(f"{self.method} {self.other} {self.removed.replace(':', ' of ')}")
+        names = " ".join(sorted((self.method, self.other)))
+        removed = " ".join(sorted(set(self.removals)))
+        return slugified(f"{names} {removed.replace(':', ' of ')}")
 
     def seen_from(self, slug: str) -> Comparison:
         """Return the same pair with `slug` as the first method."""
@@ -148,6 +171,7 @@ class Comparison:
             self,
             method=self.other,
             other=self.method,
+            removals=self.removals[::-1],
             reported=tuple(_swapped(one) for one in self.reported),
             measured=here
             and replace(
@@ -158,10 +182,6 @@ class Comparison:
                 settings=here.settings[::-1],
             ),
         )
-
-    def reported_by(self, paper: str) -> Comparison:
-        """Return the same pair with the tables of one paper only."""
-        return replace(self, reported=tuple(one for one in self.reported if one.paper == paper))
 
 
 @dataclass(frozen=True)
@@ -193,22 +213,22 @@ class Tally:
 
 def all_comparisons(atlas: Atlas) -> list[Comparison]:
     """List each pair of methods in a table of a paper once, by verdict and then by name."""
-    first: dict[tuple[frozenset[str], str], tuple[str, str, Claim]] = {}
-    reported: dict[tuple[frozenset[str], str], list[Reported]] = defaultdict(list)
-    for method, other, report in _reports(atlas):
-        key = frozenset((method, other)), claim_removed(report.claim)
-        here, _, _ = first.setdefault(key, (method, other, report.claim))
-        one = report if method == here else _swapped(report)
+    first: dict[frozenset[tuple[str, str]], _Sides] = {}
+    reported: dict[frozenset[tuple[str, str]], list[Reported]] = defaultdict(list)
+    for sides, report in _reports(atlas):
+        key = frozenset((slug, claim_removed(claim)) for slug, claim in sides)
+        same = first.setdefault(key, sides)[0][0] == sides[0][0]
+        one = report if same else _swapped(report)
         if not any(_same_values(one, before) for before in reported[key]):
             reported[key].append(one)
     pairs = (
         Comparison(
-            method,
-            other,
-            claim_removed(claim),
-            *_matched(reported[key], (method, other), claim, atlas),
+            one,
+            two,
+            (claim_removed(mine), claim_removed(theirs)),
+            *_matched(reported[key], ((one, mine), (two, theirs)), atlas),
         )
-        for key, (method, other, claim) in first.items()
+        for key, ((one, mine), (two, theirs)) in first.items()
     )
     return sorted(
         pairs,
@@ -231,25 +251,31 @@ def seed_deviations(board: Board) -> list[float]:
     return sorted(one.deviation / one.mean for one in ratios if one and one.deviation is not None)
 
 
-def _reports(atlas: Atlas) -> Iterator[tuple[str, str, Reported]]:
+def _reports(atlas: Atlas) -> Iterator[tuple[_Sides, Reported]]:
     """Yield each pair in each table; entries of one of the two methods come first."""
     later = []
     for slug, entry in atlas.papers.items():
         for claim in entry.claims or ():
             paper = reporting_paper(slug, claim, atlas)
-            values = {slug: claim.value, **(claim.against or {})}
-            for method, other in combinations(values, 2):
+            beside = list(claim.beside())
+            for sides in combinations([(slug, claim), *beside], 2):
+                (method, mine), (_, theirs) = sides
                 own = slug == method
-                plug_in = any(_is_plug_in(one, atlas) for one in (method, other))
+                plug_in = any(_is_plug_in(one, atlas) for one, _ in sides)
                 # A setting concerns the method of its entry. The base of a plug-in and a
                 # training (`after ...`) concern all methods of the table.
                 shared = own or plug_in or (claim.setting or "").startswith("after ")
-                setting = (claim.setting or "") if shared else ""
-                base = _named_base(setting, atlas) if plug_in else ""
-                if plug_in and not setting:
-                    setting = NO_BASE
-                both = values[method], values[other]
-                report = method, other, Reported(slug, paper, claim, both, setting, base)
+                named = claim.setting or "" if shared else ""
+                base = _named_base(named, atlas) if plug_in else ""
+                settings = [named] if named else [NO_BASE] if plug_in else []
+                settings += [
+                    f"{atlas.names.get(one, one)}: {at.setting}"
+                    for one, at in sides
+                    if at.setting and one != slug
+                ]
+                both = mine.value, theirs.value
+                setting = "; ".join(settings)
+                report = sides, Reported(slug, paper, claim, both, setting, base)
                 if own:
                     yield report
                 else:
@@ -273,14 +299,14 @@ def _named_base(setting: str, atlas: Atlas) -> str:
 
 
 def _matched(
-    reports: list[Reported], pair: tuple[str, str], claim: Claim, atlas: Atlas
+    reports: list[Reported], sides: _Sides, atlas: Atlas
 ) -> tuple[tuple[Reported, ...], Measured | None]:
     """Return what papers report about a pair, and our measurement on the base that they name."""
     bases = {one.base for one in reports}
     base = bases.pop() if len(bases) == 1 else ""
-    if base and (found := _measured(*pair, claim, atlas, base)):
+    if base and (found := _measured(sides, atlas, base)):
         return tuple(replace(one, setting="") for one in reports), found
-    return tuple(reports), _measured(*pair, claim, atlas)
+    return tuple(reports), _measured(sides, atlas)
 
 
 def _same_values(one: Reported, other: Reported) -> bool:
@@ -289,7 +315,7 @@ def _same_values(one: Reported, other: Reported) -> bool:
     return keys[0] == keys[1]
 
 
-def _measured(slug: str, other: str, claim: Claim, atlas: Atlas, base: str = "") -> Measured | None:
+def _measured(sides: _Sides, atlas: Atlas, base: str = "") -> Measured | None:
     """Compare two methods on the first board that has both, plug-ins on `base` if it is given.
 
     Boards on which both have their defaults come before the others.
@@ -299,7 +325,7 @@ def _measured(slug: str, other: str, claim: Claim, atlas: Atlas, base: str = "")
         ranking = Ranking(board, atlas)
         one, two = (
             _row(ranking, name, claim, base if _is_plug_in(name, atlas) else "")
-            for name in (slug, other)
+            for name, claim in sides
         )
         if one and two and not board.recovery:
             found.append(_compare(one, two, board))

@@ -104,6 +104,17 @@ CLAIMS = [
         "claims[0].dense: 0.568 is below 1, which is impossible for perplexity",
     ),
     ("{brook: 9.10}", "{brook: 0.9}", "claims[0].against.brook: 0.9 is below 1"),
+    ("{brook: 9.10}", "{brook: 9.10}, against_at: {brook: {sparsity: 0.21}}", None),
+    (
+        "{brook: 9.10}",
+        "{brook: 9.10}, against_at: {bay: {sparsity: 0.21}}",
+        "claims[0].against_at.bay: has no value in `against`; add the value",
+    ),
+    (
+        "{brook: 9.10}",
+        '{brook: 9.10}, against_at: {brook: {pattern: "4:4"}}',
+        "claims[0].against_at.brook.pattern: 4:4 removes nothing",
+    ),
     ("OPT-125M", "OPT", None),
     ("OPT-125M", "OPT-125M-Instruct", None),
     ("OPT-125M", "OPTIMUS-125M", "claims[1].model: 'OPTIMUS-125M' is not a family of vocabulary"),

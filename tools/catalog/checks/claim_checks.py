@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.documents.yaml_reader import Loc
 from tools.catalog.entries.loader import Entry
-from tools.catalog.schema.paper import Claim
+from tools.catalog.schema.paper import Claim, Setting
 from tools.catalog.schema.vocabulary import Term, Words, vocabulary
 
 ROUNDING = 0.005
@@ -25,6 +25,14 @@ def claims(entry: Entry) -> Iterator[Problem]:
     for index, claim in enumerate(entry.paper.claims or ()):
         loc = ("claims", index)
         yield from _share(entry, loc, claim)
+        for slug, at in (claim.against_at or {}).items():
+            if slug not in (claim.against or {}):
+                message, advice = (
+                    "has no value in `against`",
+                    "add the value, or remove the setting",
+                )
+                yield entry.problem(*loc, "against_at", slug, message=message, advice=advice)
+            yield from _share(entry, (*loc, "against_at", slug), at)
         yield from _model(entry, loc, claim)
         yield from _metric(entry, loc, claim)
 
@@ -41,7 +49,7 @@ def tables_read(entry: Entry) -> Iterator[Problem]:
             yield entry.problem("claims", index, message=message, advice=advice)
 
 
-def _share(entry: Entry, loc: Loc, claim: Claim) -> Iterator[Problem]:
+def _share(entry: Entry, loc: Loc, claim: Claim | Setting) -> Iterator[Problem]:
     kept, _, size = (claim.pattern or "0:1").partition(":")
     share = 1 - int(kept) / int(size)
     if share <= 0:

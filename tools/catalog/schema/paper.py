@@ -184,6 +184,19 @@ class Datasets(StrictModel):
     )
 
 
+Pattern = Annotated[str, Form(r"[1-9]\d?:[1-9]\d?", "a pattern", "2:4, which keeps 2 of 4")]
+
+
+class Setting(StrictModel):
+    """What was removed for a value in `against`, and how, if that differs from the claim."""
+
+    sparsity: Share | None = Field(
+        None, description="Share of removed weights, as the paper counts it.", examples=[0.48]
+    )
+    pattern: Pattern | None = Field(None, description="N:M pattern.", examples=["2:4"])
+    setting: Line | None = Field(None, description="Other conditions.", examples=["after LoRA"])
+
+
 class Claim(StrictModel):
     """One number of the paper that a reader would compare with others."""
 
@@ -191,9 +204,9 @@ class Claim(StrictModel):
     sparsity: Share | None = Field(
         None, description="Share of removed weights, as the paper counts it.", examples=[0.5]
     )
-    pattern: (
-        Annotated[str, Form(r"[1-9]\d?:[1-9]\d?", "a pattern", "2:4, which keeps 2 of 4")] | None
-    ) = Field(None, description="N:M pattern: keeps N of M.", examples=["2:4"])
+    pattern: Pattern | None = Field(
+        None, description="N:M pattern: keeps N of M.", examples=["2:4"]
+    )
     setting: Line | None = Field(
         None,
         description="Conditions other than the defaults; `after ...` holds for the whole table.",
@@ -210,7 +223,21 @@ class Claim(StrictModel):
         description="Values of other methods of the catalog in the same table.",
         examples=[{"magnitude": 193.0}],
     )
+    against_at: dict[Slug, Setting] | None = Field(
+        None,
+        description="Settings of the methods in `against` that differ from that of the claim.",
+        examples=[{"magnitude": {"sparsity": 0.48}}],
+    )
     where: Short = Field(description="Place in the paper.", examples=["Table 1"])
+
+    def beside(self) -> Iterator[tuple[str, Claim]]:
+        """Yield each other method with its value and setting; `setting` is only its own."""
+        for slug, value in (self.against or {}).items():
+            at = (self.against_at or {}).get(slug, Setting())
+            removed = at if at.sparsity is not None or at.pattern else self
+            theirs = {name: getattr(removed, name) for name in ("sparsity", "pattern")}
+            theirs |= {"setting": at.setting, "value": value, "against": None, "against_at": None}
+            yield slug, self.model_copy(update=theirs)
 
 
 class Outside(StrictModel):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tools.site.atlas import Atlas
 from tools.site.render import Front, render
-from tools.site.replication import NOISE, OUTCOMES, Comparison, Tally, all_comparisons
+from tools.site.replication import (
+    NOISE,
+    OUTCOMES,
+    Comparison,
+    Tally,
+    all_comparisons,
+    comparisons,
+)
 
 FRONT = Front(
     "replication.md",
@@ -21,12 +28,12 @@ FRONT = Front(
 
 
 @dataclass(frozen=True)
-class PaperOrders:
-    """The orders in the tables of one paper."""
+class MethodOrders:
+    """The pairs with one method, the same as on its page."""
 
-    paper: str
+    method: str
     pairs: tuple[Comparison, ...]
-    """The pairs of which we measured both methods, by outcome."""
+    """The pairs of which we measured both methods, by outcome; this method is the first."""
     tally: Tally
 
 
@@ -35,7 +42,8 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     pairs = all_comparisons(atlas)
     measured = [one for one in pairs if one.measured]
     missing = [one for one in pairs if not one.measured]
-    papers = list(orders_by_paper(pairs, atlas))
+    methods = _methods(pairs, atlas)
+    by_method = orders_by_method(pairs, atlas)
     text = render(
         "replication",
         FRONT,
@@ -46,34 +54,25 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         tally=Tally.of(pairs),
         total=len(pairs),
         reasons=Counter(one.verdict for one in pairs if one.outcome == "cannot be judged"),
-        papers=[one for one in papers if one.pairs],
-        others=sum(not one.pairs for one in papers),
-        methods=_methods(pairs, atlas),
+        by_method=by_method,
+        others=len(methods) - len(by_method),
+        methods=methods,
         outcomes=[outcome for outcome in OUTCOMES if any(one.outcome == outcome for one in pairs)],
         noise=NOISE,
     )
     yield FRONT.path, text
 
 
-def orders_by_paper(pairs: Iterable[Comparison], atlas: Atlas) -> Iterator[PaperOrders]:
-    """Yield the orders of each paper, those of which we measured most first.
-
-    A pair that can be judged is judged again by the tables of the paper alone, which may have the
-    two methods too close.
-    """
-    by_paper: dict[str, list[Comparison]] = {}
-    for pair in pairs:
-        judged = pair.outcome != "cannot be judged"
-        for paper in dict.fromkeys(one.paper for one in pair.reported if one.paper):
-            own = pair.reported_by(paper) if judged else pair
-            by_paper.setdefault(paper, []).append(own)
-    tallies = {paper: Tally.of(own) for paper, own in by_paper.items()}
-    for paper in sorted(
-        by_paper, key=lambda paper: (-tallies[paper].measured, atlas.names[paper].casefold())
-    ):
-        measured = [one for one in by_paper[paper] if one.measured]
-        measured.sort(key=lambda one: OUTCOMES.index(one.outcome))
-        yield PaperOrders(paper, tuple(measured), tallies[paper])
+def orders_by_method(pairs: Sequence[Comparison], atlas: Atlas) -> list[MethodOrders]:
+    """List the methods with measured pairs, those with most of them first."""
+    found = []
+    for slug, _ in _methods(pairs, atlas):
+        own = comparisons(slug, pairs)
+        measured = [one for one in own if one.measured]
+        if measured:
+            measured.sort(key=lambda one: OUTCOMES.index(one.outcome))
+            found.append(MethodOrders(slug, tuple(measured), Tally.of(own)))
+    return sorted(found, key=lambda one: -one.tally.measured)
 
 
 def _methods(pairs: Iterable[Comparison], atlas: Atlas) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from itertools import combinations
 from statistics import mean
 
 from implementations.harness.results.boards import Board, Row
-from implementations.harness.results.metric import TIE, metric
+from implementations.harness.results.metric import TIE, metric, tie
 from tools.catalog.schema.paper import Claim
 from tools.site.answers import Ranking
 from tools.site.atlas import Atlas
@@ -22,7 +22,7 @@ from tools.site.claim_tables import claim_removed, reporting_paper
 from tools.site.metrics import explained, slugified
 
 NOISE = TIE
-"""Values up to this relative difference count as equal, in a paper and on a board."""
+"""Values in a paper up to this relative difference count as equal."""
 VERDICTS = (
     "does not hold",
     "holds",
@@ -83,6 +83,8 @@ class Measured:
     """The means over seeds of the two methods."""
     lead: float
     """Relative lead of the first method, from the mean ratios to dense."""
+    noise: float
+    """The lead at which the two are equal."""
     seeds: tuple[int, int]
     separated: bool
     """Whether every seed of one is better than every seed of the other."""
@@ -94,7 +96,7 @@ class Measured:
     @property
     def clear(self) -> bool:
         """Whether the difference exceeds the noise."""
-        return abs(self.lead) > NOISE and self.separated and not self.collapsed
+        return abs(self.lead) > self.noise and self.separated and not self.collapsed
 
 
 @dataclass(frozen=True)
@@ -367,6 +369,7 @@ def _compare(one: Row, other: Row, board: Board) -> Measured:
         metric=name,
         values=(_mean_value(one, name), _mean_value(other, name)),
         lead=_lead(mean(first), mean(second), lower),
+        noise=tie(max(mean(first), mean(second))),
         seeds=(len(first), len(second)),
         separated=max(first) < min(second) or max(second) < min(first),
         collapsed=one.collapsed and other.collapsed,

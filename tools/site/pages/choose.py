@@ -13,7 +13,6 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlencode
 
-from implementations.harness.results.metric import TIE
 from implementations.harness.results.record import NO_SPEED_UP
 from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 from tools.site import planner
@@ -121,7 +120,6 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         board=ranking.board if ranking else None,
         code_of=code,
         rules=rules(asked, methods),
-        noise=TIE,
         **section,
     )
     yield FRONT.path, text

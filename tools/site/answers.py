@@ -128,8 +128,8 @@ class Answer:
 
     @property
     def note(self) -> str:
-        """The class, the reason for no rank, and the budget, to show beside the number."""
-        return _note(self.row, self.unranked, self.budget)
+        """The class, the reason for no rank, the budget and tuning, to show beside the number."""
+        return _note(self.row, self.unranked, self.budget, tuned(self.row))
 
 
 class Ranking:
@@ -283,7 +283,8 @@ def row_note(row: Row, ranking: Ranking) -> str:
     """Return the note of a row in the table of its board, which shows other reasons itself."""
     board = ranking.board
     reason = unranked(row, board) if trained_on(row, board) and not row.collapsed else ""
-    return _note(row, reason, budget(row, ranking.atlas))
+    represents = row.first.key in ranking.by_row
+    return _note(row, reason, budget(row, ranking.atlas), tuned(row) if represents else "")
 
 
 def _note(row: Row, *more: str) -> str:
@@ -302,6 +303,17 @@ def uses_magnitude_alone(board: Board, atlas: Atlas) -> bool:
     )
 
 
+def tuned(row: Row) -> str:
+    """Return a mark for a row with numbers that were chosen for its model; empty for the others.
+
+    A smaller budget is no tuning, and 0 turns a part of the method off.
+    """
+    first = row.first
+    chosen = [first.configuration[name] for name in first.changed if name not in BUDGET]
+    numbers = [one for one in chosen if isinstance(one, int | float) and not isinstance(one, bool)]
+    return f"tuned on {first.model.name}" if any(numbers) else ""
+
+
 def budget(row: Row, atlas: Atlas) -> str:
     """Return the part of the paper's budget that a row used, such as `100 of 10,000 steps`."""
     return ", ".join(text for text, _ in _parts(row, atlas))
@@ -312,14 +324,14 @@ def _parts(row: Row, atlas: Atlas) -> list[tuple[str, float]]:
     found = []
     for name in BUDGET:
         used = row.first.configuration.get(name)
-        default = _number(_default(row.method, name, atlas))
+        default = as_number(_default(row.method, name, atlas))
         if isinstance(used, int) and default and used < default:
             found.append((f"{used:,} of {default:,.0f} {name}", used / default))
     return found
 
 
 def _is_number(slug: str, name: str, atlas: Atlas) -> bool:
-    return _number(_default(slug, name, atlas)) is not None
+    return as_number(_default(slug, name, atlas)) is not None
 
 
 def _default(slug: str, name: str, atlas: Atlas) -> str:
@@ -332,7 +344,8 @@ def _mean(loss: Loss | None) -> float:
     return loss.mean if loss else math.inf
 
 
-def _number(text: str) -> float | None:
+def as_number(text: str) -> float | None:
+    """Read the default of a setting; None if it is no number."""
     try:
         return float(text)
     except ValueError:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.ranking import CLASSES
 from implementations.harness.results.record import Record
-from tools.site.answers import Answer
+from tools.site.answers import BUDGET, Answer, as_number
 from tools.site.atlas import Method
 from tools.site.formatting import number
 from tools.site.method_candidates import PATTERN, Candidate
@@ -45,6 +45,8 @@ LETTERS = {
     "u": "tokens of the evaluation text",
     "m": "samples processed together",
 }
+SPENT = (*BUDGET, "epochs", "batch")
+"""Settings to which the time of a method is proportional."""
 REMOVES = {"units": "Whole units", "weights": "Single weights", PATTERN: PATTERN}
 """What to remove, by its name in the address; empty stands for any."""
 HOST, DEVICE, MAPPED = "host", "device", "mapped"
@@ -199,10 +201,7 @@ _GPU = (
         whole=False,
     ),
 )
-_CPU = (
-    Placement("--device cpu", 4, "in float32", (_WEIGHTS,)),
-    Placement("--dtype bfloat16 --device cpu", 2, "in bfloat16", (_WEIGHTS,)),
-)
+_CPU = (Placement("--dtype bfloat16 --device cpu", 2, "in bfloat16", (_WEIGHTS,)),)
 
 
 class Device(NamedTuple):
@@ -287,18 +286,36 @@ class Cost:
         """Whether the weights can be moved to the accelerator layer by layer."""
         return not (self.trains or self.prompted or self.transposes)
 
+    @cached_property
+    def defaults(self) -> dict[str, float]:
+        """The defaults of the settings that are numbers."""
+        parameters = self.method.source.parameters
+        values = {one.name: as_number(one.default) for one in parameters}
+        return {name: value for name, value in values.items() if value is not None}
+
     @property
     def samples(self) -> int | None:
-        """Number of samples in the method's settings, which does not grow with the protocol."""
+        """Number of samples of the runs, if the method sets it instead of the protocol."""
         settings = self.records[0].configuration
         samples = settings.get("samples") or settings.get("probes")
         return samples if isinstance(samples, int) else None
 
     @property
-    def backward(self) -> int | None:
-        """Largest number of samples in one backward walk; None for all."""
+    def planned_samples(self) -> float | None:
+        """`samples` of a run with the defaults."""
+        return self.defaults.get("samples") or self.defaults.get("probes") or self.samples
+
+    @property
+    def scale(self) -> float:
+        """How many times as much a run with the defaults computes as the measured runs."""
+        used = self.records[0].configuration
+        known = {name: self.defaults.get(name) for name in SPENT if used.get(name)}
+        return math.prod(default / used[name] for name, default in known.items() if default)
+
+    def backward(self, samples: float | None) -> float | None:
+        """Return the largest number of samples in one backward walk; None for all."""
         chunk = re.search(r"^CHUNK = (\d+)", self.method.source.code, re.MULTILINE)
-        return self.samples or (int(chunk[1]) if chunk else None)
+        return samples or (int(chunk[1]) if chunk else None)
 
     @cached_property
     def phases(self) -> list[list[Term]]:
@@ -378,13 +395,14 @@ class Cost:
 
         Three times for pruning, three times for measuring, and once per step of a search.
         """
-        step = ONE_PASS * (self.samples or math.inf) / CALIBRATION.samples
-        return _rounded(6 + self.seconds[1] / step)
+        step = ONE_PASS * (self.planned_samples or math.inf) / CALIBRATION.samples
+        return _rounded(6 + self.scale * self.seconds[1] / step)
 
     @property
     def work(self) -> list[Term]:
-        """Operations of a run: pruning as measured, solvers, and measuring two models."""
+        """Operations of a run with the defaults: pruning, solvers, and measuring two models."""
         walked, other = (seconds * RECORDS_RATE / BLOCKS for seconds in self.seconds)
+        other *= self.scale
         tokens = CALIBRATION.length
         terms = [
             Term("pruning", DEVICE, _rounded(walked / (CALIBRATION.samples * tokens)), "LBnt"),
@@ -406,7 +424,8 @@ def _rounded(value: float) -> float:
 def cost(method: Method, answers: Iterable[Answer]) -> Cost | None:
     """Return the cost of a method; None without records to take the time from.
 
-    The runs are those with the settings of the method's answers; without answers, its defaults.
+    The runs are those with the settings of the method's answers; without answers, its defaults. The
+    plan itself has the defaults, because other settings were tuned on the model of the records.
     """
     changes = _planned(answers)
     records = tuple(record for record in _measured(method) if record.changes == changes)
@@ -414,7 +433,7 @@ def cost(method: Method, answers: Iterable[Answer]) -> Cost | None:
 
 
 def _planned(answers: Iterable[Answer]) -> list[str]:
-    """Return the settings that differ from the defaults in a plan: those of the first answer."""
+    """Return the settings that differ from the defaults in the runs: those of the first answer."""
     return next((answer.row.first.changes for answer in answers), [])
 
 
@@ -426,7 +445,7 @@ def measured_ratio(cost: Cost, record: Record) -> float:
         "b": 4,
         "s": 1 - record.achieved,
         "n": n,
-        "q": min(n, cost.backward or n),
+        "q": min(n, cost.backward(cost.samples) or n),
         "t": record.protocol.calibration.length,
         "m": record.protocol.batch_size,
     }
@@ -486,7 +505,7 @@ def losses(candidate: Candidate) -> dict[str, tuple[float, str, bool, int, str]]
             number(answer.ratio),
             answer.row.collapsed,
             classes.index(answer.kind),
-            answer.note,
+            "; ".join(filter(None, (answer.note, ", ".join(planned)))),
         )
         for share, answer in candidate.results.items()
         if answer.ratio is not None
@@ -541,7 +560,6 @@ def _method_data(candidate: Candidate, method: Method) -> dict[str, Any]:
             "work": own.work,
             "moves": own.moves,
             "movable": own.movable,
-            "backward": own.backward,
-            "settings": own.records[0].changes,
+            "backward": own.backward(own.planned_samples),
         }
     return data

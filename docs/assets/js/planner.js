@@ -108,7 +108,6 @@ function commandOf(slug, method, asked, placement) {
   return [
     `atlas run ${slug} --model my-model ${share} --protocol ${asked.calibration}`,
     placement.options,
-    ...method.settings.map(setting => `--set ${setting}`),
     ...(method.result === "prompt" ? [] : ["--save pruned"]),
   ].join(" ");
 }

@@ -192,6 +192,32 @@ def test_one_row_represents_each_method_at_each_share(real: Atlas) -> None:
     assert all(row["represents"] for row in found["rows"] if row["rank"])
 
 
+def test_seconds_are_those_of_one_machine_and_thread_count(records: list[Record]) -> None:
+    flap = [record for record in records if record.method == "flap"]
+    (first, *others) = [one for one in records if one.method == "wanda" and one.asked == 0.5]
+    threads = first.hardware.threads + 1
+    other = flap[0].hardware.model_copy(update={"threads": threads})
+    newer = flap[1].hardware.model_copy(update={"model": "GenuineIntel 6/143"})
+    (board,) = boards(
+        [
+            changed(flap[0], hardware=other),
+            changed(flap[1], hardware=newer),
+            *flap[2:],
+            changed(first, seconds={"prune": 10.0}),
+            *(changed(one, seconds={"prune": 12.25}) for one in others),
+        ]
+    )
+    cell = next(c for c in board_columns.columns(board, Atlas({}, {})) if c.key == "time").cell
+    shown = {(row.method, row.settings): cell(row) for row in board.rows}
+    assert board.timed_on == f"{first.hardware.cpu}, {first.hardware.threads} threads"
+    assert shown["wanda", "50 %"].text == "10.0 s to 12.2 s"
+    assert shown["flap", "30 %"].text == "12.5 s"
+    for settings, name in (("10 %", f"{threads} threads"), ("20 %", "GenuineIntel 6/143")):
+        assert not shown["flap", settings].text
+        assert shown["flap", settings].value is None  # and so it is never the best
+        assert name in shown["flap", settings].title
+
+
 def test_speeds_of_busy_machines_and_other_processors_are_not_shown(records: list[Record]) -> None:
     flap = [record for record in records if record.method == "flap"]
     busy = flap[0].speed.model_copy(

@@ -18,7 +18,7 @@ from implementations.harness.results.record import LARGEST_SPREAD
 from tools.catalog.schema.paper import Fidelity
 from tools.site.answers import share, share_label
 from tools.site.atlas import Atlas
-from tools.site.formatting import count, measurement, memory, number, percent
+from tools.site.formatting import count, measurement, memory, number, percent, seconds
 
 CHIPS = ("10", "20", "30", "50", "60", "70", "2:4", "4:8")
 """Choices of the filter: percent removed, and N:M patterns."""
@@ -187,9 +187,23 @@ def _rate(kind: str) -> Callable[[Row], Cell]:
 def _pruning(row: Row) -> Cell:
     spread = row.seconds("prune")
     if not spread:
-        return Cell()
-    note = "" if spread.deviation is None else f"± {number(spread.deviation, 1)}"
-    return Cell(f"{number(spread.mean, 1)} s", note, spread.mean, spread.deviation)
+        known = any("prune" in record.seconds for record in row.records)
+        others = sorted({record.hardware.timing for record in row.records})
+        return (
+            Cell(note="other machine", title=f"measured on {'; '.join(others)}")
+            if known
+            else Cell()
+        )
+    return Cell(time_range(row), value=spread.mean, deviation=spread.deviation)
+
+
+def time_range(row: Row, phase: str = "prune") -> str:
+    """Return the time of a phase: the range over seeds if there are several, empty if unknown."""
+    times = row.times(phase)
+    if not times:
+        return ""
+    low, high = seconds(min(times)), seconds(max(times))
+    return low if low == high else f"{low} to {high}"
 
 
 def group_note(rows: Sequence[Row]) -> str:

@@ -28,7 +28,7 @@ from tools.site.answers import (
     uses_magnitude_alone,
 )
 from tools.site.atlas import Atlas
-from tools.site.board_columns import columns, groups_by_family, removed
+from tools.site.board_columns import columns, groups_by_family, removed, time_range
 from tools.site.claim_tables import claim_address, claim_removed
 from tools.site.keywords import keywords, names
 from tools.site.metrics import explained
@@ -157,7 +157,7 @@ def _environment() -> Environment:
         addresses.record_address,
         addresses.record_anchor,
         addresses.record_path,
-        formatting.seconds,
+        time_range,
         formatting.sentence,
         formatting.venue,
         data,

@@ -12,6 +12,7 @@
 - The **ratio to dense** is the mean over seeds of each run's value divided by the dense value of
   the *same* run, because the dense values of other machines or versions differ. Speed ratios are
   averaged in the same way.
+- **Seconds** of a board are those of one machine with one number of threads, that with most rows.
 - Memory is the maximum over the runs. A row is *collapsed* if the mean over its seeds is, and has
   every other label of its runs. The footprint and everything that does not depend on the seed come
   from the run with the lowest seed.
@@ -83,6 +84,8 @@ class Row:
     records: tuple[Record, ...]
     processor: str
     """The processor of most runs of the board; speeds of other processors are left out."""
+    timed_on: str
+    """The machine and threads of most rows of the board; seconds of others are left out."""
 
     @property
     def first(self) -> Record:
@@ -178,13 +181,14 @@ class Row:
         return self._over(lambda record: record.ratio(name))
 
     def seconds(self, phase: str) -> Spread | None:
-        """Summarise the duration of a phase in seconds.
+        """Summarise the duration of a phase; None without `times`."""
+        times = self.times(phase)
+        return Spread.of(times) if times else None
 
-        Runs on another processor or with another number of threads than the first are left out.
-        """
-        alike = [one for one in self.records if _processor(one) == _processor(self.first)]
-        values = [value for one in alike if (value := one.seconds.get(phase)) is not None]
-        return Spread.of(values) if len(values) == len(alike) else None
+    def times(self, phase: str) -> list[float]:
+        """List the seconds of a phase, one per seed that ran on `timed_on`."""
+        alike = [one for one in self.records if one.hardware.timing == self.timed_on]
+        return [value for one in alike if (value := one.seconds.get(phase)) is not None]
 
     def rate(self, kind: str) -> Rate | None:
         """Average `prefill` or `decode` over the runs, with the extreme ratios of any repeat.
@@ -229,6 +233,8 @@ class Board:
     metrics: tuple[str, ...]
     """Names of the values for readers, those of the protocol first."""
     rows: tuple[Row, ...]
+    timed_on: str
+    """The machine and the number of threads of all seconds that are shown."""
 
     @property
     def protocol(self) -> str:
@@ -353,10 +359,6 @@ def _behind_prompts(record: Record) -> bool:
     return any(metric(name).kind == AFTER_PROMPT.kind for name in record.values)
 
 
-def _processor(record: Record) -> tuple[str, int]:
-    return record.hardware.cpu, record.hardware.threads
-
-
 def _device(record: Record) -> str:
     return record.hardware.accelerator or CPU
 
@@ -370,14 +372,19 @@ def _board(records: Sequence[Record]) -> Board:
         record = unpruned[-1]
         dense = Dense(run=record.run, values=record.values, footprint=record.footprint)
     processor = Counter(record.hardware.cpu for record in records).most_common(1)[0][0]
+    groups = _grouped(pruned, lambda record: record.group)
+    timed = Counter(name for one in groups for name in {record.hardware.timing for record in one})
+    # Of two machines with as many rows, the name decides and not the order of a set.
+    timed_on = max(timed, key=lambda name: (timed[name], name), default=last.hardware.timing)
     rows = [
-        Row(tuple(sorted(seeds, key=lambda record: record.seed)), processor)
-        for seeds in _grouped(pruned, lambda record: record.group)
+        Row(tuple(sorted(seeds, key=lambda record: record.seed)), processor, timed_on)
+        for seeds in groups
     ]
     measured = [name for record in records for name in record.values]
     own_metrics = [] if _behind_prompts(last) else last.protocol.metrics
     names = tuple(dict.fromkeys([*own_metrics, *headings(measured)]))
-    return Board(last, dense, names, tuple(sorted(rows, key=lambda row: _order(row, names[0]))))
+    rows.sort(key=lambda row: _order(row, names[0]))
+    return Board(last, dense, names, tuple(rows), timed_on)
 
 
 def _order(row: Row, name: str) -> tuple[int, float, float]:

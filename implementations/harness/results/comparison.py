@@ -106,13 +106,14 @@ class ComparisonTable:
             if any(line.kind for line in self.lines)
             else ""
         )
+        timed = f"Seconds are those on {board.timed_on}. "
         return (
             f"{board.model} ({board.dtype}), protocol {board.protocol}{board.after_clause}, "
             f"{subject(self.metric)}: {spread}. The dense perplexity is {dense:.2f}. KL: "
             "divergence from the dense model in nats per token; agreement: share of positions with "
-            f"the dense model's most likely token. {competing}Rows that share a rank differ by at "
-            f"most {100 * TIE:g} % of the loss in nats per token, or, if both have {SEEDS} seeds "
-            "or more, by at most the sum of their standard deviations."
+            f"the dense model's most likely token. {competing}{timed}Rows that share a rank differ "
+            f"by at most {100 * TIE:g} % of the loss in nats per token, or, if both have {SEEDS} "
+            "seeds or more, by at most the sum of their standard deviations."
         )
 
 

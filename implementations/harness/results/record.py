@@ -152,6 +152,12 @@ class Hardware(StrictModel):
         return f"{self.cpu}/{self.cores}/{self.accelerator}"
 
     @property
+    def timing(self) -> str:
+        """Machine and threads for readers; seconds are only comparable between equal ones."""
+        threads = f"{self.threads} {'thread' if self.threads == 1 else 'threads'}"
+        return ", ".join(filter(None, (self.accelerator, self.model or self.cpu, threads)))
+
+    @property
     def conditions(self) -> dict[str, str | int | None]:
         """The part that affects values; equal conditions give equal values.
 

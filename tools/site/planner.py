@@ -309,8 +309,11 @@ class Cost:
     def scale(self) -> float:
         """How many times as much a run with the defaults computes as the measured runs."""
         used = self.records[0].configuration
-        known = {name: self.defaults.get(name) for name in SPENT if used.get(name)}
-        return math.prod(default / used[name] for name, default in known.items() if default)
+        pairs = [(self.defaults.get(name), used.get(name)) for name in SPENT]
+        ratios = [
+            default / own for default, own in pairs if default and isinstance(own, int) and own
+        ]
+        return float(math.prod(ratios))
 
     def backward(self, samples: float | None) -> float | None:
         """Return the largest number of samples in one backward walk; None for all."""

@@ -238,3 +238,13 @@ def test_hostile_text_of_a_record_is_escaped(atlas: Atlas) -> None:
     page = page_of("flap", with_records(atlas, [record]))
     assert "<script>alert" not in page
     assert "\u202e" not in page
+
+
+def test_ranks_that_contradict_each_other_under_two_protocols_are_both_named(
+    real: Atlas, real_pages: dict[str, str]
+) -> None:
+    shown = paper.headline(real.methods["sobp"], real)
+    ranks = paper.other_ranks("sobp", shown, real)
+    assert list(ranks) == ["20"]
+    assert ranks["20"][0].endswith("under quick")
+    assert f"; but rank {ranks['20'][0]}" in real_pages["papers/sobp.md"]

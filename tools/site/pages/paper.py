@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -100,6 +100,7 @@ def _page(
         extra={"head": citation_tags(slug, paper, atlas)},
     )
     records = method.records if method else ()
+    shown = headline(method, atlas) if method else {}
     checked = [check_claim(claim, records) for claim in paper.claims or ()]
     text, run = readme(method, atlas) if method else ("", "")
     return render(
@@ -112,7 +113,8 @@ def _page(
         name=name,
         readme=text,
         run=run,
-        headline=headline(method, atlas) if method else None,
+        headline=shown,
+        other_ranks=other_ranks(slug, shown, atlas),
         chips=CHIPS,
         listing=listing(method.source.code, method.quotes) if method else "",
         folded=len(imports(method.source.code)) if method else 0,
@@ -165,6 +167,28 @@ def headline(method: Method, atlas: Atlas) -> dict[str, tuple[Board, str, Answer
         return ranking.board, path, answer
 
     return {share: shown(share) for share in shares}
+
+
+def other_ranks(
+    slug: str, shown: Mapping[str, tuple[Board, str, Answer] | None], atlas: Atlas
+) -> dict[str, list[str]]:
+    """List for each share the ranks under other protocols that contradict the rank shown."""
+    rankings = [Ranking(board, atlas) for board in atlas.boards]
+    result: dict[str, list[str]] = {}
+    for share, found in shown.items():
+        if not found:
+            continue
+        board, _, answer = found
+        for other in rankings:
+            there = other.answer(slug, share)
+            alike = conditions(other.board)[1:] == conditions(board)[1:]
+            if not alike or not there or there.question != answer.question:
+                continue
+            one, two = answer.rank, there.rank
+            if one and two and (one.last < two.first or two.last < one.first):
+                text = f"{two} of {there.competitors} under {other.board.protocol}"
+                result.setdefault(share, []).append(text)
+    return result
 
 
 def conditions(board: Board) -> tuple[str, str, str, str, str]:

@@ -230,7 +230,7 @@ def test_is_disp_llm_faithful(task: Callable[..., Task], real: Atlas, real_site:
 def test_what_recovery_adds(task: Callable[..., Task], real: Atlas, real_site: str) -> None:
     one = task(home=real_site)
     one.often("What does recovery add?")
-    results = recovery_results(real)
+    results = recovery_results(real)[0]
     assert results
     figure = one.page.locator("figure.atlas-chart", has=one.page.locator(".is-way")).first
     drawn = figure.text_content() or ""
@@ -265,9 +265,9 @@ def test_seven_billion_on_24_gb_in_an_hour_at_30_per_cent(
             lambda line: {"Llama 3", "Qwen"} <= set(line.words["family"]),
         ),
         (
-            "Experts, permissive licence",
+            "Mixtures of experts, permissive licence",
             lambda line: (
-                "experts" in line.words["prunes"] and line.words["licence"] == ["permissive"]
+                "moe" in line.words["architecture"] and line.words["licence"] == ["permissive"]
             ),
         ),
     ],

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from tests.catalog.invented import paper
-from tools.site.answers import share_label
+from tools.site.answers import first_ranking, share_label
 from tools.site.atlas import Atlas
 from tools.site.pages import home
 
@@ -46,3 +46,13 @@ def test_the_link_of_a_panel_says_what_it_leads_to(real: Atlas) -> None:
     panels = [(share, label) for share, label in links if label.startswith("All")]
     assert panels
     assert all(label == f"All results at {share_label(share)}" for share, label in panels)
+
+
+def test_the_bars_of_all_panels_have_one_scale(real: Atlas) -> None:
+    ranking = first_ranking(real)
+    assert ranking
+    bars = sorted(
+        (one.ratio, panel.width(one)) for panel in home.panels(ranking) for one in panel.answers
+    )
+    assert len({round(width / (ratio - 1), 6) for ratio, width in bars}) == 1
+    assert bars[-1][1] == 100

@@ -15,6 +15,7 @@ from tools.site.atlas import Atlas
 from tools.site.pages import learn
 from tools.site.recovery_results import (
     RecoveryResults,
+    _ticks,
     compare_training,
     draw_before_after,
     methods_that_train,
@@ -76,7 +77,7 @@ def records(*methods: tuple[str, float, float]) -> list[Record]:
 
 def found(*methods: tuple[str, float, float]) -> RecoveryResults:
     made = records(*methods)
-    results = recovery_results(measured(made))
+    (results,) = recovery_results(measured(made))
     assert results is not None
     return results
 
@@ -92,14 +93,14 @@ def test_methods_are_sorted_by_perplexity_after_training() -> None:
 
 def test_other_sparsities_are_left_out() -> None:
     made = [*records(("flap", 1.8, 1.5)), recovered("fasp", 0.3, 2.0, 1.6)]
-    results = recovery_results(measured(made))
+    (results,) = recovery_results(measured(made))
     assert results is not None
     assert [method.row.method for method in results.methods] == ["flap"]
 
 
 def test_without_recovered_models_there_are_no_results() -> None:
     plain = [sample("flap", 0.2, 1.8, granularity=HEADS)]
-    assert recovery_results(measured(plain)) is None
+    assert recovery_results(measured(plain)) == []
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
@@ -211,3 +212,14 @@ def test_the_page_counts_comparisons_on_the_same_text() -> None:
     assert counted in text
     assert "are not counted" in text
     assert "51.2 k of encyclopedia<" in text
+
+
+def test_all_boards_of_recovered_models_are_shown(real: Atlas, real_pages: dict[str, str]) -> None:
+    page = real_pages["learn/index.md"]
+    titles = [one.board.title for one in recovery_results(real)]
+    assert any("102,400" in title for title in titles)
+    assert all(f"<figcaption>{title}:" in page for title in titles)
+
+
+def test_the_axis_starts_with_a_number() -> None:
+    assert _ticks(20.0, 240_000.0, 30)[0] == 20

@@ -58,8 +58,8 @@ class RecoveryResults:
         return self.dense.values[self.metric]
 
 
-def recovery_results(atlas: Atlas) -> RecoveryResults | None:
-    """Return the recovered board with the most structured methods; None if there is none."""
+def recovery_results(atlas: Atlas) -> list[RecoveryResults]:
+    """Return the recovered boards with structured methods, those with the most first."""
     by_run = {record.run: record for record in atlas.records if record.recovered}
     results = [
         RecoveryResults(board, _methods(board, atlas), by_run[board.dense.run])
@@ -67,7 +67,7 @@ def recovery_results(atlas: Atlas) -> RecoveryResults | None:
         if board.recovery and board.dense.run in by_run
     ]
     results = [one for one in results if one.methods]
-    return max(results, key=lambda one: len(one.methods), default=None)
+    return sorted(results, key=lambda one: -len(one.methods))
 
 
 def _methods(board: Board, atlas: Atlas) -> tuple[RecoveredMethod, ...]:
@@ -210,4 +210,8 @@ def _ticks(lowest: float, highest: float, letters: float) -> list[int]:
     steps = (1, 2, 5) if letters / decades > 30 else (1,)
     powers = range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)))
     ticks = [step * 10**power for power in powers if power >= 0 for step in steps]
-    return [tick for tick in ticks if lowest <= tick <= highest]
+    ticks = [tick for tick in ticks if lowest <= tick <= highest]
+    # The axis starts with a number: the values of most methods are below the first power of ten.
+    start = math.ceil(lowest)
+    far = math.log10(ticks[0] / start) / decades * letters > 3 if ticks else True
+    return [start, *ticks] if far and start <= highest else ticks

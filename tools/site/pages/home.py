@@ -44,7 +44,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         atlas,
         panels=list(panels(ranking)) if ranking else [],
         board=ranking.board if ranking else None,
-        recovery=recovery_results(atlas),
+        recovery=bool(recovery_results(atlas)),
         orders=Tally.of(all_comparisons(atlas)),
         latest=latest[:6],
         citation=citation,
@@ -58,20 +58,25 @@ class Panel:
 
     question: Question
     answers: list[Answer]
+    largest: float
+    """The largest ratio to dense of all panels, where their shared scale ends."""
 
     def width(self, answer: Answer) -> float:
-        """Return the length of a bar in percent: the loss above dense, relative to the largest."""
-        largest = max(other.ratio or 1 for other in self.answers)
+        """Return the length of a bar in percent: the loss above dense, on the shared scale."""
         above = max((answer.ratio or 1) - 1, 0)
-        return 100 * above / (largest - 1) if largest > 1 else 0.0
+        return 100 * above / (self.largest - 1) if self.largest > 1 else 0.0
 
 
 def panels(ranking: Ranking) -> Iterator[Panel]:
     """Yield the best `SHOWN` methods for each of `QUESTIONS` that was measured."""
-    for question in QUESTIONS:
-        ranked = [answer for answer in ranking.best(question) if answer.rank]
-        if ranked:
-            yield Panel(question, ranked[:SHOWN])
+    shown = {
+        question: [answer for answer in ranking.best(question) if answer.rank][:SHOWN]
+        for question in QUESTIONS
+    }
+    largest = max((one.ratio or 1 for answers in shown.values() for one in answers), default=1)
+    for question, answers in shown.items():
+        if answers:
+            yield Panel(question, answers, largest)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             by_information=methods_by_information(first, atlas) if first else [],
             leaderboard=first,
             sparsity=SPARSITY,
-            recovery=recovery_results(atlas),
+            recoveries=recovery_results(atlas),
             trained=methods_that_train(atlas.boards),
             compared=compare_training(atlas),
             training_text=training_text,

@@ -193,7 +193,7 @@ def test_the_shell_examples_run(
 
 def test_the_first_command_prunes_at_2_4(here: Path) -> None:
     first = COMMANDS[0]
-    assert PAGE.index("--pattern 2:4 --save pruned") < PAGE.index("<nav")
+    assert PAGE.index("--pattern 2:4 --dtype bfloat16 --save pruned") < PAGE.index("<nav")
     ((_, *arguments),) = calls(first, here)
     assert CliRunner().invoke(app, [*arguments, "--protocol", "short.yaml"]).exit_code == 0
     from transformers import AutoModelForCausalLM

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import gumbel_softmax, mse_loss
 
 from implementations.harness import (
     NM,
@@ -241,6 +243,82 @@ def test_the_reward_alone_leads_to_magnitude(monkeypatch):
     assert 0.98 * best < mine <= best
     assert outcome.course is not None
     assert set(outcome.course.losses) == {0.0}  # the reward is not part of the reported loss
+
+
+# The masks of 2:4 in the order of the specification.
+CANDIDATES = np.array(
+    [[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1], [0, 0, 1, 1]]
+)
+
+
+def trained_gates(
+    gates: np.ndarray, W: np.ndarray, target: np.ndarray, passes: list[list[Any]], reward: float
+) -> np.ndarray:
+    """Return the logits `[groups, 6]` after training, by the formulas.
+
+    The loss is the squared error of the columns of `W [out, in]` for those of `target`, averaged
+    over the ids of a pass. `passes` are, for every step, pairs of ids and Gumbel noise `[groups,
+    6]`.
+    """
+    first, second = np.zeros((2, *gates.shape))
+    last = len(passes) - 1
+    for step, of_step in enumerate(passes):
+        t, slope = step / last, np.zeros_like(gates)
+        kappa, temperature = 100 + 400 * t, 4 - 3.95 * t
+        for ids, noise in of_step:
+            exponents = (kappa * gates + noise) / temperature
+            y = np.exp(exponents - exponents.max(axis=1, keepdims=True))
+            y /= y.sum(axis=1, keepdims=True)
+            used = W * (y @ CANDIDATES).reshape(W.shape)
+            by_used = -2 * reward * (1 - t) * used
+            for i in ids:
+                by_used[:, i] += 2 * (used - target)[:, i] / len(ids)
+            by_y = (by_used * W).reshape(-1, 4) @ CANDIDATES.T
+            by_logit = y * (by_y - (y * by_y).sum(axis=1, keepdims=True))
+            slope += kappa / temperature * by_logit / len(of_step)
+        slope = slope / max(np.sqrt((slope**2).sum()), 1)
+        first, second = 0.9 * first + 0.1 * slope, 0.95 * second + 0.05 * slope**2
+        first_mean, second_mean = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.95 ** (step + 1))
+        rate = 5e-4 * (0.1 + 0.9 * (1 + np.cos(np.pi * step / len(passes))) / 2)
+        gates = gates * (1 - rate * 0.1) - rate * first_mean / (np.sqrt(second_mean) + 1e-5)
+    return gates
+
+
+def test_one_matrix_equals_a_second_version_in_numpy(monkeypatch):
+    """Prior, soft masks, loss, optimiser and result; the noise is given to both versions."""
+    generator = torch.Generator().manual_seed(0)
+    linear, target = nn.Linear(16, 6, bias=False), torch.randn(6, 16, generator=generator)
+    linear.weight.copy_(torch.randn(6, 16, generator=generator))
+    choice, seen, noises = choice_of(linear.weight, deviation=0.01), [], []
+    gates = choice.gate.T.double().numpy()
+    prior = smallest_per_group(-linear.weight.abs(), NM(2, 4))
+    choice.prefer(prior, 3 * 0.01)
+    gates = gates + 3 * 0.01 * (prior.view(-1, 4).double().numpy() @ CANDIDATES.T - 1)
+
+    def sampled(logits, temperature, dim):
+        state = torch.get_rng_state()
+        y = gumbel_softmax(logits, temperature, dim=dim)
+        torch.set_rng_state(state)
+        noises.append(-torch.empty_like(logits).exponential_().log().T.double().numpy())
+        return y
+
+    def loss(_, ids):
+        seen.append(ids.flatten().numpy())
+        return (linear.weight - target)[:, seen[-1]].square().sum() / ids.numel()
+
+    monkeypatch.setattr(maskllm, "gumbel_softmax", sampled)
+    monkeypatch.setattr(maskllm, "next_token_loss", loss)
+    stream = Stream(Tokens.from_ids(torch.randint(16, (10, 5), generator=generator)))
+    method = MaskLLM(pattern="2:4", steps=6, batch=2, reward=0.1)
+    method.train(SimpleNamespace(hf=linear), {linear: choice}, stream)
+
+    passes = list(zip(seen, noises, strict=True))
+    steps = [passes[i : i + 2] for i in range(0, 12, 2)]
+    W = linear.weight.double().numpy()
+    expected = trained_gates(gates, W, target.double().numpy(), steps, 0.1)
+    np.testing.assert_allclose(choice.gate.T.numpy(), expected, rtol=1e-4, atol=1e-6)
+    assert abs(expected - gates).mean() > 5e-4
+    assert (choice.likely().numpy() == CANDIDATES[expected.argmax(axis=1)]).all()
 
 
 def test_weights_are_frozen_and_only_masked(monkeypatch):

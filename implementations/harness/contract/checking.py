@@ -67,6 +67,8 @@ ADVICE = {
     "training_in_half_precision_is_refused": "call `super().check(...)` if you override `check`",
     "unsupported_family_is_refused": "load models with `LanguageModel` or `load_model`",
     "refused_family_names_the_reason": "call `super().check(...)` if you override `check`",
+    "measured_as_pruned": "edit the weights in `prune` and leave `active`, `counted` and `execute` "
+    'alone, or declare `when="input-dependent"` in `capabilities`',
     "state_is_restored": "remove hooks in a `finally` block or use `watched` and "
     "`replaced_forward`, and leave flags, modes, gradients and generators as they were",
     "state_is_restored_after_an_exception": "read the calibration text through `walk`, and remove "

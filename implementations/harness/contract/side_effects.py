@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer, models
 from torch import nn
+from torch.nn.modules import module as global_hooks
+from transformers import PreTrainedTokenizerFast
 
 from implementations.harness.contract.clause import clause
-from implementations.harness.contract.helpers import apply, reads_text, shares
+from implementations.harness.contract.helpers import apply, calibration_for, reads_text, shares
 from implementations.harness.contract.tiny import tiny_model
+from implementations.harness.data.tokens import Tokens
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.method import Method
 
@@ -19,13 +24,27 @@ NO_GRADIENT = [0, True]
 """Entry of `state` for a model without gradients."""
 
 
+FINAL = ("active", "counted", "execute")
+"""What methods that set weights once leave to `Method`, so that they are measured as they are."""
+
+
+@clause()
+def measured_as_pruned(method: type[Method], family: str) -> None:
+    """The saved weights are what is measured: the method leaves measuring to `Method`."""
+    overridden = [name for name in FINAL if getattr(method, name) is not getattr(Method, name)]
+    assert not overridden, f"the method overrides `{'`, `'.join(overridden)}`"
+
+
 @clause()
 def state_is_restored(method: type[Method], family: str) -> None:
-    """Hooks, modes, flags, gradients, dtypes, devices and generators are restored."""
+    """Hooks, modes, flags, gradients, dtypes, devices, generators, and everything global."""
     for training in (False, True):
         model = _prepared(family, training)
         before, shape = state(model), bystander(model).shape
-        apply(method, model, sparsity=shares(method, model, 0.5)[0])
+        calibration = calibration_for(method)
+        read = texts(calibration)
+        apply(method, model, calibration, sparsity=shares(method, model, 0.5)[0])
+        assert texts(calibration) == read, "the ids of the calibration set changed"
         if bystander(model).shape != shape:  # a method that removes hidden dimensions
             before["gradients"] = NO_GRADIENT
         assert state(model) == before, left_changed(before, state(model))
@@ -60,7 +79,16 @@ def _prepared(family: str, training: bool) -> LanguageModel:
     for block in model.blocks:
         block.attention.o.requires_grad_(False)
     bystander(model).grad = torch.ones_like(bystander(model))
+    words = Tokenizer(models.WordLevel({"<unk>": 0}, "<unk>"))
+    model.tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
     return model
+
+
+def texts(calibration: Tokens | None) -> list[Any]:
+    """Return the ids of the calibration set and of the training texts."""
+    streams = (getattr(calibration, name, None) for name in ("training", "domain"))
+    windows = [calibration, *(stream.windows for stream in streams if stream)]
+    return [one.ids.tolist() for one in windows if one]
 
 
 def left_changed(before: dict[str, Any], after: dict[str, Any]) -> str:
@@ -100,6 +128,16 @@ def state(model: LanguageModel) -> dict[str, Any]:
         "frozen": {(role, p.requires_grad) for role, p in layers},
         "frozen elsewhere": {p.requires_grad for p in others},
         "gradients are on": torch.is_grad_enabled(),
+        "generation config": str(model.hf.generation_config),
+        "tokenizer": str(model.tokenizer),
+        "global hooks": sum(
+            len(hooks) for name, hooks in vars(global_hooks).items() if name.endswith("_hooks")
+        ),
+        "linear layers of torch": (nn.functional.linear, nn.Linear, nn.Linear.forward),
+        "default dtype": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "matmul precision": torch.get_float32_matmul_precision(),
+        "working directory": Path.cwd(),
         "generators": [
             torch.get_rng_state().tolist(),
             random.getstate(),

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from implementations.harness.data.tokens import Calibration, Tokens, check_vocabulary
-from implementations.harness.errors import AtlasWarning, BadInput, unknown_name
+from implementations.harness.errors import AtlasWarning, BadInput, in_short, unknown_name
 from implementations.harness.model.execution import seeded
 from implementations.harness.model.units import (
     Kind,
@@ -122,6 +122,11 @@ class Capabilities(BaseModel):
     def streams(self) -> tuple[str, ...]:
         """The texts that it trains on; none if it does not train."""
         return self.texts if self.trains else ()
+
+    @property
+    def sets_weights(self) -> bool:
+        """Whether it sets the weights once, so that it has no part in measuring the model."""
+        return self.when == "static"
 
     @property
     def structured(self) -> bool:
@@ -319,6 +324,13 @@ class Method(BaseModel, ABC):
             refuse_emptied(model.blocks)
             self._check_details(details)
             unused = details.pop("unused", 0)
+            most = 0 if self.capabilities.sets_weights else left.all
+            if not (isinstance(unused, int) and 0 <= unused <= most):
+                raise BadInput(
+                    f"{self.slug()}: `prune` must return a whole number between 0 and {most} as "
+                    f"`unused`, got {in_short(unused, 40)}; only methods that act while the model "
+                    "runs leave weights unused, and not more than the blocks have"
+                )
             used = left.all - unused if self.capabilities.structured else left.nonzero
             achieved = 1 - used / before
             if abs(achieved - self.target) > FAR:

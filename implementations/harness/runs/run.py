@@ -30,6 +30,7 @@ from implementations.harness.model.streaming import (
 )
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.journal import open_journal
+from implementations.harness.prune.method import Method
 from implementations.harness.prune.parallel import launched
 from implementations.harness.results.files import (
     check_writable,
@@ -132,7 +133,7 @@ def prune_as_helper(job: Job, setup: Setup) -> None:
     samples = bench.prepare(job)
     check_shareable(job, samples, setup)
     assert job.method is not None  # guaranteed by the check
-    job.method.execute(bench.dense(), samples.calibration, job.seed)
+    Method.execute(job.method, bench.dense(), samples.calibration, job.seed)
 
 
 def check_shareable(job: Job, samples: Samples, setup: Setup) -> None:

@@ -33,7 +33,7 @@ from implementations.harness.model.units import count_weights
 from implementations.harness.model.view import Identity, LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
-from implementations.harness.prune.method import DAMAGED, collected_warnings
+from implementations.harness.prune.method import DAMAGED, Method, collected_warnings
 from implementations.harness.prune.parallel import processes
 from implementations.harness.results.metric import AFTER_PROMPT, AGREEMENT, DIVERGENCE, beside
 from implementations.harness.results.protocol import Recovered
@@ -266,13 +266,14 @@ class Workbench:
             with peak_memory(self.accelerator) as pruning:
                 if method is not None:
                     with timer.phase("prune", f"pruning with {method.slug()}"):
-                        outcome = method.execute(model, samples.calibration, job.seed)
+                        # Not the method's own, which could report anything.
+                        outcome = Method.execute(method, model, samples.calibration, job.seed)
                 if job.recovery is not None:
                     recovered = self._recover(model, job, samples, expected, timer)
             trim_memory()
             with peak_memory(self.accelerator) as evaluating:
                 values, dense_values, sample = self._quality(model, job, samples, expected, timer)
-            if method is not None and outcome is not None:
+            if method is not None and outcome is not None and not method.capabilities.sets_weights:
                 outcome = method.counted(model, outcome)
             size = dense
             if outcome is not None:
@@ -487,4 +488,6 @@ def quality(
 
 def active(job: Job, model: LanguageModel, prompt: int = 0) -> AbstractContextManager[None]:
     """Return the context in which `model`, as prepared by `job`, behaves as pruned."""
-    return nullcontext() if job.method is None else job.method.active(model, prompt, job.seed)
+    if job.method is None or job.method.capabilities.sets_weights:
+        return nullcontext()
+    return job.method.active(model, prompt, job.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from implementations.harness import (
     Block,
@@ -227,7 +229,39 @@ SIDE_EFFECTS: dict[str, Act] = {
     "torch's generator": lambda _: torch.rand(1),
     "Python's generator": lambda _: random.random(),
     "NumPy's generator": lambda _: np.random.rand(),
+    "generation config": lambda model: setattr(model.hf.generation_config, "max_length", 7),
+    "tokenizer": lambda model: setattr(model.tokenizer, "padding_side", "left"),
+    "global hook": lambda _: register_module_forward_hook(hook),
+    "linear": lambda _: setattr(nn.functional, "linear", torch.matmul),
+    "default dtype": lambda _: torch.set_default_dtype(torch.float64),
+    "threads": lambda _: torch.set_num_threads(torch.get_num_threads() + 1),
+    "matmul precision": lambda _: torch.set_float32_matmul_precision("medium"),
+    "working directory": lambda _: os.chdir(".."),
 }
+
+
+class Zeroing(Reading):
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        super().prune(model, calibration)
+        calibration.ids.zero_()
+
+
+class Undone(First):
+    """Sets the weights once, but takes part in the measuring as well."""
+
+    @contextmanager
+    def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
+        yield
+
+
+class Retold(First):
+    def counted(self, model: LanguageModel, outcome: Outcome) -> Outcome:
+        return outcome.model_copy(update={"achieved": 0.9})
+
+
+class Skipped(First):
+    def execute(self, model: LanguageModel, *given: Any) -> Outcome:
+        return Outcome(asked=self.sparsity, achieved=self.sparsity)
 
 
 class Clinging(Reading):
@@ -433,7 +467,9 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
     },
     "half_precision_works": {"wider": also(lambda model: model.hf.float())},
     "reloads_with_the_same_logits": {"not saved": also(scaled)},
-    "state_is_restored": {name: leaving(act) for name, act in SIDE_EFFECTS.items()},
+    "measured_as_pruned": {"active": Undone, "counted": Retold, "execute": Skipped},
+    "state_is_restored": {name: leaving(act) for name, act in SIDE_EFFECTS.items()}
+    | {"zeroed calibration": Zeroing},
     "state_is_restored_after_an_exception": {"clinging": Clinging},
     "invalid_settings_and_weights_are_refused": {
         "boundless": Boundless,

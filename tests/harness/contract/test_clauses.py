@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.modules import module as global_hooks
 
 from implementations.harness.contract.cases import Case, cases
 from implementations.harness.contract.clause import CLAUSES
@@ -21,11 +23,19 @@ NAMED = {clause.name: clause for clause in CLAUSES}
 
 
 @pytest.fixture(autouse=True)
-def _restored_state():
+def _restored_state(monkeypatch, tmp_path):
     """Restore the state that broken toys change."""
     of_python, of_numpy = random.getstate(), np.random.get_state()
+    of_torch = torch.get_default_dtype(), torch.get_num_threads()
+    precision = torch.get_float32_matmul_precision()
+    monkeypatch.setattr(torch.nn.functional, "linear", torch.nn.functional.linear)
+    monkeypatch.setattr(global_hooks, "_global_forward_hooks", OrderedDict())
+    monkeypatch.chdir(tmp_path)
     with torch.random.fork_rng(), torch.set_grad_enabled(True):
         yield
+    torch.set_default_dtype(of_torch[0])
+    torch.set_num_threads(of_torch[1])
+    torch.set_float32_matmul_precision(precision)
     random.setstate(of_python)
     np.random.set_state(of_numpy)
 

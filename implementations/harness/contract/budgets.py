@@ -27,6 +27,8 @@ from implementations.harness.prune.method import Method
 from implementations.harness.prune.weight_method import parse_pattern, share_of
 
 SHARES = (0.25, 0.5, 0.75)  # give whole numbers of weights in the rows of the tiny models
+LEAST_MAXIMUM = 0.1
+"""Every method can remove this share of a tiny model."""
 
 
 @clause(
@@ -74,6 +76,8 @@ def maximum_sparsity_is_met_and_more_is_refused(method: type[Method], family: st
     before = fingerprint(model)
     everything = configured(method, sparsity=1)
     limit = everything.max_sparsity(model)
+    # The other clauses ask for no more than the maximum, so a low one would empty them.
+    assert limit >= LEAST_MAXIMUM, f"`max_sparsity` is {limit:.4g}, below {LEAST_MAXIMUM}"
     if limit < 1:
         message = refusal(everything.apply, model, calibration_for(method))
         assert f"at most {math.floor(1e4 * limit) / 1e4:g} of its weights" in message

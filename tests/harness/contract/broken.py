@@ -279,6 +279,11 @@ class Silent(Trained):
 # Invalid input
 
 
+class Modest(First):
+    def max_sparsity(self, model: LanguageModel) -> float:
+        return 0.01
+
+
 class Boundless(First):
     sparsity: float = 0.5
 
@@ -438,6 +443,7 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
     },
     "maximum_sparsity_is_met_and_more_is_refused": {
         "overstated maximum": Boastful,
+        "understated maximum": Modest,
         "unbounded": Unbounded,
     },
     "patterns_hold_in_every_group": {"ignored": Unpatterned},

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,61 +84,6 @@ class ContractCase(pytest.Item):
     def reportinfo(self) -> tuple[Path, int, str]:
         """Name the case in pytest's output."""
         return self.path, 0, f"contract of {self.path.stem}: {self.case.name}"
-
-
-class Killed(BaseException):
-    """Simulates the end of the process."""
-
-
-@pytest.fixture
-def check_resumed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Check that a training that is killed and resumed equals one that is not.
-
-    `check(method, calibration, owner, name, life)` stops the run after `life` calls of the function
-    `name` of `owner`, with the state saved after every step. It returns the arguments of the calls
-    in the resumed run.
-    """
-
-    def check(method: Any, calibration: Any, owner: Any, name: str, life: int) -> list[Any]:
-        from implementations.harness.contract.helpers import fingerprint, same
-        from implementations.harness.contract.tiny import tiny_model
-        from implementations.harness.prune.journal import open_journal
-        from implementations.harness.train import loop
-
-        monkeypatch.setattr(loop, "EVERY", 0.0)
-        monkeypatch.setattr(loop, "SHARE", math.inf)
-        function, calls = getattr(owner, name), []
-
-        def run() -> tuple[Any, Any]:
-            model = tiny_model()
-            outcome = method.apply(model, calibration, 7)
-            return fingerprint(model), outcome
-
-        def dying(*arguments: Any) -> Any:
-            calls.append(arguments)
-            if len(calls) > life:
-                raise Killed
-            return function(*arguments)
-
-        def watched(*arguments: Any) -> Any:
-            calls.append(arguments)
-            return function(*arguments)
-
-        whole, expected = run()
-        monkeypatch.setattr(owner, name, dying)
-        with pytest.raises(Killed), open_journal(tmp_path / ".one"):
-            run()
-        calls.clear()
-        monkeypatch.setattr(owner, name, watched)
-        with open_journal(tmp_path / ".one"):
-            again, outcome = run()
-        monkeypatch.setattr(owner, name, function)
-        assert same(again, whole)
-        assert (outcome.details, outcome.course) == (expected.details, expected.course)
-        assert not list(tmp_path.iterdir())
-        return calls
-
-    return check
 
 
 @pytest.fixture(scope="session")

@@ -376,12 +376,6 @@ def test_all_parameters_are_trained_on_every_window_once(monkeypatch):
     assert not any(parameter.requires_grad for parameter in model.hf.parameters())
 
 
-@pytest.mark.parametrize(("what", "life"), [("importance", 4), ("next_token_loss", 9)])
-def test_killed_run_resumes(check_resumed_run, what: str, life: int):
-    method = trained(samples=3, stages=2, updates=6)  # 4 windows, then 8
-    check_resumed_run(method, CALIBRATION, adaptpruner, what, life)
-
-
 # Invalid input, and removed parts
 
 

@@ -126,7 +126,6 @@ class AST(WeightMethod):
                 stream,
                 plan,
                 after=after,
-                state={str(number): removed for number, removed in enumerate(masks.values())},
                 by=partial(AnnealedAdamW, masks=masks, pull=self.pull),
             )
         self.update_masks(masks)

@@ -348,12 +348,6 @@ def test_final_model_equals_the_model_under_its_last_mask(monkeypatch):
         assert bool((groups.count_nonzero(dim=-1) == 2).all())
 
 
-@pytest.mark.parametrize("life", [1, 3])
-def test_killed_run_resumes_with_its_masks(check_resumed_run, life: int):
-    method = ast(steps=6, refresh=2, rate=1e-2)
-    check_resumed_run(method, TEXT, AnnealedAdamW, "step", life)
-
-
 def test_refuses_batch_that_is_not_a_multiple_of_at_once():
     model = tiny_model()
     with pytest.raises(BadInput, match="`batch` must be a multiple of `at_once`, got 4 and 3"):

@@ -131,7 +131,6 @@ class ATP(UnitMethod):
                 plan,
                 before=stage.clip,
                 after=stage.after,
-                state=stage.state,
             )
             left_over = stage.patterns.shrink(model, stage.removed, float("inf"))
         parts = stage.patterns.units(stage.removed)
@@ -143,7 +142,7 @@ class ATP(UnitMethod):
                 keep_units(block, kind, stay)
         return {
             "kept": kept,
-            "open_before_the_cut": float(stage.open),
+            "open_before_the_cut": stage.open,
             "factors_left_over": left_over,
             "course": training_course(losses, stage.domain, self.batch),
         }
@@ -166,16 +165,15 @@ class Stage:
         self.target = 1 - method.rate(model)
         self.removed = torch.zeros(len(self.patterns.costs), dtype=torch.bool, device=model.device)
         """Patterns that this step removes, boolean `[patterns]`."""
-        self.done = torch.zeros((), dtype=torch.int64)
-        self.open = torch.ones(())
+        self.done = 0
+        self.open = 1.0
         """Share of the prunable weights that the last draw before the final decision kept."""
-        self.state = {"removed": self.removed, "done": self.done, "open": self.open}
         self.deciding = max(round(method.deciding * method.steps), 1)
         """Number of steps in which decisions change."""
 
     def loss(self, ids: Tensor) -> Tensor:
         """Return the sum of both losses of a step; each has its own parameters."""
-        step, total = int(self.done), torch.zeros((), device=self.model.device)
+        step, total = self.done, torch.zeros((), device=self.model.device)
         if step < self.deciding:
             total = total + self.decision_loss(step)
             with torch.no_grad(), rest(self.network):
@@ -215,10 +213,10 @@ class Stage:
     def after(self, step: int) -> None:
         """Make the final decision when it is due, and shrink the factors of removed patterns."""
         method = self.method
-        self.done.fill_(step + 1)
+        self.done = step + 1
         if step == self.deciding - 1:
             costs = self.patterns.costs
-            self.open.copy_(1 - (self.removed * costs).sum() / costs.sum())
+            self.open = float(1 - (self.removed * costs).sum() / costs.sum())
             with rest(self.network):
                 self.removed.copy_(decided(self.patterns, self.network(), 1 - self.target))
         if self.tunes(step):

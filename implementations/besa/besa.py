@@ -109,7 +109,7 @@ class BESA(WeightMethod):
         details: dict[str, list[Any]] = {"rates": [], "learned": []}
         details |= {"error_before": [], "error_after": []}
         samples = replace(calibration, batch_size=1)  # one per step
-        for block in walk(model, samples, beside=self.inputs == "dense", resumes=False):
+        for block in walk(model, samples, beside=self.inputs == "dense"):
             layers = block.linears()
             if self.inputs == "dense":
                 seen, targets = block.observe(ColumnNorm), block_outputs(block.beside)

@@ -147,14 +147,12 @@ class DPruner(WeightMethod):
 
         for parameter in parameters:
             parameter.requires_grad_(True)
-        state = {f"score{i}": score for i, score in enumerate(scores)} | {"ratios": ratios}
         losses = optimise(
             parameters,
             lambda ids: next_token_loss(model, ids),
             stream,
             plan,
             before=take,
-            state=state,
             by=descent,
         )
         ratio = float(ratios.mean())

@@ -207,11 +207,6 @@ def test_each_block_of_columns_loses_the_share(blocks: int, width: int):
         assert float(score[part].max()) < float(score[~part].min())
 
 
-def test_killed_run_resumes(check_resumed_run):
-    # In the fourth step, of 14 layers each.
-    check_resumed_run(small(steps=6), given(), DPruner, "pull", 3 * 14)
-
-
 @pytest.mark.model
 def test_on_real_blocks_it_changes_the_domain_less_than_magnitude(four_blocks):
     model = copy.deepcopy(four_blocks.dense)

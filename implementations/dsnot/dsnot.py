@@ -70,7 +70,7 @@ class DSnoT(WeightMethod):
         Errors are sums over 2,048 tokens, averaged over the rows of the revised layers.
         """
         exchanged, errors = 0, []
-        for block in walk(model, calibration, resumes=False):
+        for block in walk(model, calibration):
             with block.watching(Moments) as moments:
                 metrics, norms = self.observe(block)
             for role, linear in block.linears().items():

@@ -118,7 +118,6 @@ class ELSA(WeightMethod):
             plan,
             before=lambda step: admm.pull(self.strength(step)),
             after=after,
-            state=admm.state,
         )
         masks = [self.removed(w, v) for w, v in zip(weights, admm.v, strict=True)]
         projected = [w.masked_fill(mask, 0) for w, mask in zip(weights, masks, strict=True)]
@@ -169,12 +168,6 @@ class ADMM:
             self.z = [w.float().masked_fill(mask, 0) for w, mask in pairs]
         self.u = [torch.zeros_like(z) for z in self.z]
         self.v = [torch.zeros_like(z) if aware else None for z in self.z]
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        """The tensors that change during training, by name."""
-        parts = (("z", self.z), ("u", self.u), ("v", [v for v in self.v if v is not None]))
-        return {f"{name}{i}": x for name, part in parts for i, x in enumerate(part)}
 
     def pull(self, strength: float) -> None:
         """Add the gradient of `lambda / 2 ||w - z + u||^2` to the gradients."""

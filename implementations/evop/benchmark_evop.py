@@ -58,7 +58,7 @@ class SyntheticCandidates(Candidates):
         self.alone = torch.rand(blocks, generator=generator)
         self.pairs = 0.21 * torch.randn(blocks, blocks, generator=generator).triu(diagonal=1)
 
-    def _evaluate(self, removed: Tensor, key: bytes) -> float:
+    def _evaluate(self, removed: Tensor) -> float:
         off = removed.float()
         return float(off @ self.alone + off @ self.pairs @ off)
 

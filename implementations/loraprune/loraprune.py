@@ -153,7 +153,6 @@ class LoRAPrune(UnitMethod):
                 stream,
                 plan,
                 before=before,
-                state={"average": average, "gates": gates, "lost": lost},
             )
         remove_units(model, gates == 0)
         return widths_left(model) | {"course": training_course(losses, stream, plan.batch)}

@@ -357,13 +357,6 @@ def test_gradients_of_factors_and_scored_weights_are_clipped_together(monkeypatc
     assert norms == pytest.approx([1.0] * 6, rel=1e-4)
 
 
-@pytest.mark.parametrize("life", [1, 4])
-def test_killed_run_resumes(check_resumed_run, life: int):
-    method = quick(sparsity=0.3, steps=6, smoothing=0.95)
-    calls = check_resumed_run(method, CALIBRATION, LoRAPrune, "share", life)
-    assert [step for _, step in calls] == list(range(life, 6))
-
-
 # Whole models
 
 

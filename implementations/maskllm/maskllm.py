@@ -161,10 +161,10 @@ class MaskLLM(WeightMethod):
     ) -> list[float]:
         """Train the logits; return the loss of every step without the reward."""
         gates = [choice.gate for choice in choices.values()]
-        done = torch.zeros((), dtype=torch.int64)  # steps
+        done = 0  # steps
 
         def loss(ids: Tensor) -> Tensor:
-            t = float(done) / max(self.steps - 1, 1)  # from 0 to 1
+            t = done / max(self.steps - 1, 1)  # from 0 to 1
             for choice in choices.values():
                 choice.scale = between(self.first_scale, self.last_scale, t)
                 choice.temperature = between(self.first_temperature, self.last_temperature, t)
@@ -174,7 +174,8 @@ class MaskLLM(WeightMethod):
             return predicted - (reward - reward.detach())  # with its gradient, without its value
 
         def after(step: int) -> None:
-            done.fill_(step + 1)
+            nonlocal done
+            done = step + 1
 
         model.hf.requires_grad_(False)
         with masked_weights(choices):
@@ -184,7 +185,6 @@ class MaskLLM(WeightMethod):
                 stream,
                 self.plan(),
                 after=after,
-                state={"done": done},
             )
 
 

@@ -393,11 +393,6 @@ def test_training_lowers_the_loss_under_the_hard_masks():
     assert losses[1] < losses[0] - 0.1
 
 
-@pytest.mark.parametrize("life", [1, 5])
-def test_killed_run_resumes(check_resumed_run, life: int):
-    check_resumed_run(small(steps=6), TEXT, maskllm, "next_token_loss", life)
-
-
 # Invalid input
 
 

@@ -48,8 +48,6 @@ from implementations.maskprune.masks import (
     shrink,
 )
 
-STATE = ("shares", "pressure", "budget", "steepest", "slopes", "done")
-
 
 class MaskPrune(UnitMethod):
     """Learn masks, LoRA factors and one width for all layers by min-max optimisation, then prune.
@@ -132,7 +130,6 @@ class MaskPrune(UnitMethod):
                 plan,
                 before=problem.scale_gradient,
                 after=problem.update,
-                state=problem.state,
             )
         lost = self.counts_lost(model, problem.shares)
         fold(model, problem.by_kind(), self.kinds)
@@ -168,7 +165,7 @@ class MaskPrune(UnitMethod):
 class MinMax:
     """Masks, shares to remove and multipliers, with their update after each step.
 
-    `masks` is `[units]`, in the order of `gated`; everything else is in `state`.
+    `masks` is `[units]`, in the order of `gated`.
     """
 
     def __init__(self, method: MaskPrune, model: LanguageModel) -> None:
@@ -190,14 +187,13 @@ class MinMax:
         """Multiplier of the budget (z)."""
         self.steepest = torch.full((2,), 1e-6)
         """Divisor of the gradients, above 0: masks start at the minimum of the loss."""
-        self.done = torch.zeros((), dtype=torch.int64)
+        self.done = 0
         """Number of completed steps."""
-        self.state = {name: vars(self)[name] for name in STATE}
 
     @property
     def sorts(self) -> bool:
         """Whether masks are still held fixed, to rank them before any is shrunk."""
-        return int(self.done) < self.method.sorting * self.method.steps
+        return self.done < self.method.sorting * self.method.steps
 
     def by_kind(self, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """Return a view of masks or similar values as `[blocks, units]` for each kind."""
@@ -227,7 +223,7 @@ class MinMax:
     def update(self, step: int) -> None:
         """Shrink the smallest masks, then update widths and multipliers."""
         method, sorts = self.method, self.sorts
-        self.done.fill_(step + 1)
+        self.done = step + 1
         if sorts:
             if not self.sorts:
                 for masks, slopes in zip(self.by_kind(), self.by_kind(self.slopes), strict=True):

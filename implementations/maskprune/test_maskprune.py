@@ -192,7 +192,7 @@ def test_training_distils_from_the_dense_model(factors, monkeypatch):
     method = small(sparsity=0.3, factors=factors, scale=0.5)
     lost = method.counts_lost(model, torch.zeros(2))
 
-    def optimise(groups, loss, stream, plan, before, after, state) -> list[float]:
+    def optimise(groups, loss, stream, plan, before, after) -> list[float]:
         (masks,), *others = [group["params"] for group in groups]
         assert (groups[0]["lr"], plan.rate) == (method.mask_rate, method.learning_rate)
         assert (plan.decay, plan.clip) == ("none", None)  # gradients have a scale of their own
@@ -306,12 +306,6 @@ def untrained(groups, *_, **__) -> list[float]:
 
 
 # Killed runs and invalid input
-
-
-@pytest.mark.parametrize("life", [1, 6])  # while masks are sorted, and afterwards
-def test_killed_run_resumes(check_resumed_run, life: int):
-    method = small(sparsity=0.4, steps=8, sorting=0.5)
-    check_resumed_run(method, calibration_for(MaskPrune), MinMax, "update", life)
 
 
 def test_blocks_of_different_widths_are_refused():

@@ -82,7 +82,7 @@ class MoDeGPT(UnitMethod):
         shares = layer_shares(torch.tensor(influence, dtype=torch.float64), self.temperature)
         dense_counts, _ = self.counts_and_costs(model)
         lost = self.widths(model, shares)
-        for block in walk(model, calibration, resumes=False):
+        for block in walk(model, calibration):
             with (
                 block.watching(Gram, "v", "down") as grams,
                 rotated_energies(block) as energies,

@@ -68,7 +68,7 @@ class RIA(WeightMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Prune block by block; return the share of scores kept, with and without permutation."""
         total = kept = unpermuted = 0.0
-        for block in walk(model, calibration, resumes=False):
+        for block in walk(model, calibration):
             seen = block.observe(ColumnNorm)
             linears = block.linears()
             scores = {r: self.score(linears[r].weight, seen[r].norms) for r in linears}

@@ -117,16 +117,15 @@ class Mixture:
             )
         self.shares = torch.tensor([general, 1 - general], dtype=torch.float64)
         """Probability of each text."""
-        self.taken = torch.zeros((), dtype=torch.int64)
+        self.taken = 0
         """Number of windows of the domain that were used."""
-        self.state = {"shares": self.shares, "taken": self.taken}
 
     def mixed(self, ids: Tensor) -> Tensor:
         """Replace some windows of `ids [windows, length]`, general text, by those of the domain."""
         drawn = torch.rand(len(ids), dtype=torch.float64) >= self.shares[0]
         rows = list(ids)
         for row in drawn.nonzero().flatten().tolist():
-            rows[row] = next(self.streams[1].batches(1, start=int(self.taken)))[0]
+            rows[row] = next(self.streams[1].batches(1, start=self.taken))[0]
             self.taken += 1
         return torch.stack(rows)
 

@@ -164,7 +164,7 @@ class Training:
         self.targets = shares_to_close(dense, shape)
         self.multipliers = nn.Parameter(torch.zeros(len(self.logits), 2, device=model.device))
         self.multipliers.register_hook(torch.neg)  # ascends, while all others descend
-        self.done = torch.zeros((), dtype=torch.int64)  # number of completed steps
+        self.done = 0  # completed steps
 
     def run(self) -> list[float]:
         """Train and return the loss of every step."""
@@ -175,10 +175,9 @@ class Training:
             {"params": [*self.logits.values(), self.multipliers], "lr": method.gate_rate},
         ]
         references = self.mixture.losses(model)  # those of the dense model
-        state = {"done": self.done} | self.mixture.state
 
         def after(step: int) -> None:
-            self.done.fill_(step + 1)
+            self.done = step + 1
             for logits in self.logits.values():
                 logits.clamp_(-LIMIT, LIMIT)
             if method.interval and (step + 1) % method.interval == 0:
@@ -189,13 +188,13 @@ class Training:
 
         with all_gates(model) as self.gates:
             general = self.mixture.streams[0]
-            return optimise(groups, self.loss, general, method.plan(), after=after, state=state)
+            return optimise(groups, self.loss, general, method.plan(), after=after)
 
     def loss(self, ids: Tensor) -> Tensor:
         """Return the next-token loss under one draw of all gates, plus the Lagrangian."""
         self.gates.set({kind: sample_gates(logits) for kind, logits in self.logits.items()})
         loss = next_token_loss(self.model, self.mixture.mixed(ids))
-        rise = min(int(self.done) / max(self.method.warmup * self.method.steps, 1), 1)
+        rise = min(self.done / max(self.method.warmup * self.method.steps, 1), 1)
         for kind, multipliers in zip(self.logits, self.multipliers, strict=True):
             loss = loss + penalty(self.logits[kind], rise * self.targets[kind], multipliers)
         return loss

@@ -138,7 +138,7 @@ def test_penalty_is_the_mean_over_rows_of_squares():
 
 def test_multipliers_ascend_and_gates_descend():
     training = begun(tiny_model(), steps=10)
-    training.done.fill_(5)
+    training.done = 5
     too_open = sum(
         penalty(training.logits[kind], training.targets[kind], multipliers)
         for kind, multipliers in zip(training.logits, training.multipliers, strict=True)
@@ -334,11 +334,6 @@ def test_a_useless_channel_closes():
     assert float(openness(logits.detach()[1])) < 0.3
 
 
-def test_a_killed_run_resumes(check_resumed_run):
-    method = ShearedLlama(**ShearedLlama.tiny_settings, sparsity=0.3, general=0.5)
-    check_resumed_run(method, texts(), Training, "loss", 5)
-
-
 # The mix of texts
 
 
@@ -367,7 +362,7 @@ def test_windows_are_mixed_in_proportion():
     foreign = (mixed == 7).all(dim=1)
     assert float(foreign.float().mean()) == pytest.approx(0.75, abs=0.1)
     assert torch.equal(mixed[~foreign], ids[~foreign])
-    assert int(mixture.taken) == int(foreign.sum())
+    assert mixture.taken == int(foreign.sum())
 
 
 def replace_domain(calibration: Calibration) -> Calibration:
@@ -416,7 +411,7 @@ def test_the_mix_is_measured_at_intervals_with_the_expected_gates(monkeypatch: p
             logits = training.logits["hidden"]
             expected = fixed_gates(logits, expected_open(logits))
             same = torch.equal(training.gates.hidden.values, expected)
-            measured.append((int(training.done), same))
+            measured.append((training.done, same))
         return torch.tensor([2.0, 1.0])
 
     monkeypatch.setattr(Mixture, "losses", losses)

@@ -84,7 +84,7 @@ class SoBP(UnitMethod):
         if not any(bool(removed.any()) for removed, _ in choices):
             return widths_left(model)
         exchanged: dict[Kind, list[int]] = {kind: [] for kind in self.kinds}
-        for block in walk(model, calibration, beside=self.reconstruct, resumes=False):
+        for block in walk(model, calibration, beside=self.reconstruct):
             modules = choices[2 * block.index : 2 * block.index + 2]
             # attention first, then the MLP behind it
             for kind, (removed, pool) in zip(self.kinds, modules, strict=True):

@@ -71,7 +71,7 @@ class WandaPP(WeightMethod):
         details: dict[str, list[Any]] = {"error_before": [], "error_after": [], "balance": []}
         samples = replace(calibration, batch_size=1)  # one per gradient and per step
         everything = range(len(calibration.ids))
-        for block in walk(model, samples, resumes=False):
+        for block in walk(model, samples):
             layers = block.linears()
             # Outputs of the original block, on the inputs from the pruned model.
             targets = block_outputs(block)

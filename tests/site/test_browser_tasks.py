@@ -124,7 +124,9 @@ def test_prune_a_model_at_2_4_and_save_it(task: Callable[..., Task]) -> None:
     assert box is not None
     assert box["y"] + box["height"] < 800  # without scrolling
     command = copied(one.page, first).replace("\\\n", "").split()
-    assert " ".join(command) == "atlas run sparsegpt --model my-model --pattern 2:4 --save pruned"
+    assert " ".join(command) == (
+        "atlas run sparsegpt --model my-model --pattern 2:4 --dtype bfloat16 --save pruned"
+    )
     assert one.clicks == 1
     assert one.visitor.complaints == []
 

@@ -345,7 +345,7 @@ def _mean(loss: Loss | None) -> float:
 
 
 def as_number(text: str) -> float | None:
-    """Read the default of a setting; None if it is no number."""
+    """Read the default of a setting; None if it is not a number."""
     try:
         return float(text)
     except ValueError:

@@ -15,7 +15,11 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.execution import on_device_read_only, replaced_forward
+from implementations.harness.model.execution import (
+    on_device_read_only,
+    replaced_forward,
+    way_out,
+)
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 
@@ -102,10 +106,7 @@ def decode(
         if ends and int(step) in ends:
             break
     if damaged:
-        raise NumericsError(
-            "the logits contain NaN; load the model in a wider dtype (--dtype float32) "
-            "or prune less"
-        )
+        raise NumericsError(f"the logits contain NaN; {way_out(model.dtype)}")
 
 
 def cache_argument(model: LanguageModel) -> str:

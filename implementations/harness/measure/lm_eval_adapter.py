@@ -31,6 +31,7 @@ from implementations.harness.errors import (
     in_short,
 )
 from implementations.harness.measure.generation import on_accelerator
+from implementations.harness.model.execution import way_out
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 from implementations.harness.results.reading import read_text
@@ -73,10 +74,7 @@ class Adapter(HFLM):
 def check_logits(_: nn.Module, __: Any, output: Any) -> None:
     """Raise `NumericsError` if the logits `[batch, length, vocabulary]` have NaN or infinity."""
     if bool((output.logits.isnan() | output.logits.isposinf()).any()):
-        raise NumericsError(
-            "the logits contain NaN or infinity; load the model in a wider dtype "
-            "(--dtype float32) or prune less"
-        )
+        raise NumericsError(f"the logits contain NaN or infinity; {way_out(output.logits.dtype)}")
 
 
 class Ticker(CacheHook):

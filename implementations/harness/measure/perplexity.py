@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from math import ceil
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from implementations.harness.data.tokens import Tokens, check_vocabulary
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.execution import (
     Boundary,
+    check_output,
     fixed_output,
     on_device_read_only,
+    way_out,
 )
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
@@ -154,8 +158,9 @@ def check_finite(losses: Tensor, source: str, where: Logits) -> None:
     window, position = bad.nonzero()[0].tolist()
     raise NumericsError(
         f"window {where.windows.start + window} of {source}, position "
-        f"{where.positions.start + position}: the logits contain NaN or infinity; load the model "
-        "in a wider dtype (--dtype float32) or prune less"
+        f"{where.positions.start + position}: the logits contain NaN or infinity, but the output "
+        "of no block does, so they begin in the final norm or the head; "
+        + way_out(where.values.dtype)
     )
 
 
@@ -184,7 +189,7 @@ def logits(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) 
 
     Raises:
         BadInput: ids beyond the vocabulary, or a batch size below 1.
-        NumericsError: the output of a block contains NaN or infinity.
+        NumericsError: the output of a block is not finite, or too large for a norm.
     """
     decoded = outputs(model, tokens, batch_size)
     return chain.from_iterable(pieces(model, *output) for output in decoded)
@@ -216,11 +221,18 @@ class Output(NamedTuple):
 
 def at_once(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Output]:
     """Run the decoder on the device of the weights."""
-    with preserved(model):
+    with preserved(model), ExitStack() as hooks:
         model.hf.eval()
+        for index, layer in enumerate(model.layers):
+            check = partial(_check_block, index)
+            hooks.callback(layer.register_forward_hook(check).remove)
         for start, batch in _batches(tokens, batch_size):
             ids = batch.to(model.device)
             yield Output(ids, _decoder(model, ids), start)
+
+
+def _check_block(index: int, _: nn.Module, __: Any, output: Tensor) -> None:
+    check_output(output, index)
 
 
 def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Output]:

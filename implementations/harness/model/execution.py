@@ -20,6 +20,8 @@ from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.view import Block, LanguageModel
 
 DTYPES = ("float32", "bfloat16", "float16")
+LARGEST = 1e19
+"""Its square still fits fp32."""
 
 
 def parse_dtype(name: str | torch.dtype) -> torch.dtype:
@@ -205,13 +207,9 @@ class Boundary:
     def advance(self, i: int, block: Block, y: Tensor) -> None:
         """Use the output `y` of `block` as the next block's input for micro-batch `i`.
 
-        Raises `NumericsError` if `y` contains NaN or infinity.
+        Raises `NumericsError` as `check_output`.
         """
-        if not bool(y.isfinite().all()):
-            raise NumericsError(
-                f"the output of block {block.index} contains NaN or infinity; load the model in a "
-                "wider dtype (--dtype float32) or prune less"
-            )
+        check_output(y, block.index)
         if y.shape == self.hidden[i].shape:
             self.hidden[i].copy_(y)
         else:  # the last block of a model whose stream is narrower inside
@@ -234,6 +232,24 @@ class Boundary:
         duplicate = copy.copy(self)
         duplicate.hidden = [host.clone() for host in self.hidden]
         return duplicate
+
+
+def check_output(y: Tensor, block: int) -> None:
+    """Raise `NumericsError` if the output of a block has NaN, or values that a norm cannot square.
+
+    A norm computes in fp32; if a square overflows, it returns zeros, which look like a result.
+    """
+    if y.numel() and not float(torch.stack(y.aminmax()).abs().amax()) < LARGEST:
+        raise NumericsError(
+            f"the output of block {block} contains NaN, infinity or values above {LARGEST:g}; "
+            f"{way_out(y.dtype)}"
+        )
+
+
+def way_out(dtype: torch.dtype) -> str:
+    """Return what to do if numbers in a model of `dtype` are not finite, the end of a message."""
+    wider = "load the model in a wider dtype (--dtype float32)"
+    return f"{wider if torch.finfo(dtype).bits < 32 else 'check the weights'} or prune less"
 
 
 @contextmanager

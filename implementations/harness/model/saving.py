@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,18 @@ SHARD = "1GB"  # size of a weights file, which limits the memory used for saving
 
 
 def save_model(
-    model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | None = None
+    model: LanguageModel,
+    folder: str | Path,
+    *,
+    record: dict[str, Any] | None = None,
+    check: Callable[[Path], None] | None = None,
 ) -> None:
     """Write weights, configuration, tokenizer and a model card with the record to `folder`.
 
     If the stock configuration can express the shapes, a plain
     `AutoModelForCausalLM.from_pretrained` loads the folder. Otherwise `modeling_pruned.py` is saved
     with the weights and `trust_remote_code=True` is needed. The folder is written completely or not
-    at all.
+    at all, and not at all if `check`, which gets the complete folder under another name, raises.
 
     Raises:
         BadInput: the folder is not empty, the model has no weights left, or a method that acts
@@ -59,6 +63,8 @@ def save_model(
     with atomic_folder(folder) as partial, quiet():
         twin.save_pretrained(partial, state_dict=model.hf.state_dict(), max_shard_size=SHARD)
         write_beside_weights(model, twin, partial, record)
+        if check is not None:
+            check(partial)
 
 
 def write_beside_weights(

@@ -1,9 +1,9 @@
 """Models larger than memory: blocks are read from disk when they are opened, and written back.
 
     model = open_streamed("my-model")
-    with model.writing(work):            # folder for finished blocks; a killed run continues in it
+    with model.writing(work):            # folder for the edited blocks, on the disk of "pruned"
         method.apply(model, calibration)
-    save_streamed(model, work, "pruned")
+    save_streamed(model, "pruned")
 
 All parameters of a closed block are on the meta device. Embedding, head and final norm stay in
 memory. Each edited block becomes `block-NNNNN.safetensors`, in the layout of a checkpoint, and a
@@ -13,23 +13,22 @@ saved model consists of these files.
 from __future__ import annotations
 
 import json
-import time
+import shutil
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import init_empty_weights  # type: ignore[import-untyped]
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from implementations.harness.errors import BadInput, in_short
 from implementations.harness.model.checkpoint import (
-    SHAPES,
     check_loaded,
     configuration,
     errors_as_bad_input,
@@ -41,22 +40,14 @@ from implementations.harness.model.checkpoint import (
 from implementations.harness.model.execution import parse_device, parse_dtype
 from implementations.harness.model.loading import load_tokenizer, locate
 from implementations.harness.model.saving import (
-    block_shape,
-    check_output_folder,
+    atomic_folder,
     empty_twin,
     resolve_output_folder,
     write_beside_weights,
 )
 from implementations.harness.model.view import FAMILIES, Block, LanguageModel, family_of
 from implementations.harness.progress import track
-from implementations.harness.results.files import (
-    disk_errors_explained,
-    short_path,
-    write_atomically,
-)
-
-REQUEST = "request.json"
-FULL_DISK = "Free some space and repeat the command."
+from implementations.harness.results.files import disk_errors_explained
 
 
 class StreamedModel(LanguageModel):
@@ -87,53 +78,27 @@ class StreamedModel(LanguageModel):
         """Read a block for the `with` block; if it was edited, write it at the end, and free it.
 
         A block of a walk with edits counts as edited. Elsewhere, edits through `tensor.data` are
-        not noticed. Only blocks that a walk with edits has finished are used by a run that
-        continues.
+        not noticed.
         """
         module = block.module
         if self._open is module:  # by a caller
             yield block
             return
-        start = time.perf_counter()
         self._fill(module)
         self._open, before = module, _versions(module)
         try:
             yield block
             if self.work is not None and (walked or _changed(module, before)):
-                self._write(block, self.work, time.perf_counter() - start if walked else None)
+                self._write(block, self.work)
         finally:
             self._open = None
             for owner, name, parameter in _parameters(module):
                 nothing = torch.empty_like(parameter, device="meta")
                 owner._parameters[name] = nn.Parameter(nothing, parameter.requires_grad)
 
-    def restored(self, block: Block) -> float | None:
-        """Use the result of a walk of an earlier, killed run that finished the block.
-
-        Returns the seconds that it took, or None without such a result. The random state is set to
-        the one after that edit.
-        """
-        file = None if self.work is None else self._file(block, self.work)
-        if file is None or not file.is_file():
-            return None
-        try:
-            with safe_open(file, "pt") as content:
-                metadata = content.metadata()
-        except SafetensorError:  # incomplete
-            return None
-        if "seconds" not in metadata:  # edited outside a walk, or written while saving
-            return None
-        torch.set_rng_state(torch.tensor(json.loads(metadata["rng"]), dtype=torch.uint8))
-        self._adopt_shape(block, json.loads(metadata["shape"]))
-        self.finished[block.module] = file
-        return float(json.loads(metadata["seconds"]))
-
     @contextmanager
     def writing(self, work: Path) -> Iterator[None]:
         """Write the blocks that are edited inside the `with` block to the folder `work`."""
-        work.mkdir(parents=True, exist_ok=True)
-        for leftover in work.glob("*.partial"):
-            leftover.unlink()
         self.work = work
         try:
             yield
@@ -156,38 +121,14 @@ class StreamedModel(LanguageModel):
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(trainable[name])
 
-    def _file(self, block: Block, work: Path) -> Path:
-        number = int(self.sources[block.module].rstrip(".").rpartition(".")[2])
-        return work / f"block-{number:05d}.safetensors"
-
-    def _write(self, block: Block, work: Path, seconds: float | None) -> None:
-        """Write the open block; the file has `seconds` if a walk with edits has finished it."""
-        file, prefix = self._file(block, work), self.sources[block.module]
-        shape = json.dumps(block_shape(block))
-        rng = json.dumps(torch.get_rng_state().tolist())
+    def _write(self, block: Block, work: Path) -> None:
+        """Write the open block, under its number in the source."""
+        prefix = self.sources[block.module]
+        file = work / block_file(int(prefix.rstrip(".").rpartition(".")[2]))
         state = {f"{prefix}{name}": t.contiguous() for name, t in block.module.state_dict().items()}
-        metadata = {"format": "pt", "shape": shape, "rng": rng}
-        if seconds is not None:
-            metadata["seconds"] = json.dumps(seconds)
-        with disk_errors_explained(work, FULL_DISK):
-            _write_file(file, state, metadata)
+        with disk_errors_explained(work, "Free some space and repeat the command."):
+            save_file(state, file, {"format": "pt"})
         self.finished[block.module] = file
-
-    def _adopt_shape(self, block: Block, shape: dict[str, Any]) -> None:
-        """Give the modules of a closed block the shapes of its file."""
-        if shape == block_shape(block):
-            return
-        entries = self.config.to_dict()
-        count = len(self.layers)
-        config = type(self.config).from_dict(
-            {key: value for key, value in entries.items() if key != "auto_map"}
-            | {SHAPES: [shape] * count}
-        )
-        with init_empty_weights(include_buffers=False), quiet():
-            twin = LanguageModel(model_class(config)._from_config(config, dtype=self.dtype))
-        wanted = twin.blocks[block.index].module
-        for path, module in wanted.named_children():
-            block.module._modules[path] = module
 
 
 def open_streamed(
@@ -276,69 +217,43 @@ def blocks_of(hf: PreTrainedModel) -> str:
     return f"{hf.base_model_prefix}.{family_of(hf).blocks}."
 
 
-def work_folder(folder: Path) -> Path:
-    """Return the folder for the finished blocks of a model that will be saved to `folder`."""
-    return folder.with_name(f".{folder.name}.streamed")
-
-
-def check_request(work: Path, request: str) -> None:
-    """Note the request in the folder of finished blocks, or check that it is the same.
-
-    Raises `BadInput` if the folder has finished blocks of another request.
-    """
-    file = work / REQUEST
-    if finished_files(work) and not (file.is_file() and file.read_text("utf-8") == request):
-        raise BadInput(
-            f"{short_path(work)} holds the finished blocks of a different run with the same output "
-            "folder; repeat that run with the same package versions, save to another folder, or "
-            "remove it"
-        )
-    write_atomically(file, request)
-
-
-def finished_files(work: Path) -> list[Path]:
-    """Return the files of finished blocks."""
-    return list(work.glob("block-*.safetensors"))
+def block_file(number: int) -> str:
+    """Return the name of the file of a block."""
+    return f"block-{number:05d}.safetensors"
 
 
 def save_streamed(
-    model: StreamedModel, work: Path, folder: str | Path, *, record: dict[str, Any] | None = None
+    model: StreamedModel,
+    folder: str | Path,
+    *,
+    record: dict[str, Any] | None = None,
+    check: Callable[[Path], None] | None = None,
 ) -> None:
-    """Complete `work` to a checkpoint, block by block, and rename it to `folder`.
-
-    Raises as `saving.save_model`.
-    """
-    check_output_folder(folder)
-    target = resolve_output_folder(folder)
+    """Write a checkpoint as `save_model` does; the files of edited blocks are moved into it."""
     twin = empty_twin(model)
-    with disk_errors_explained(work, FULL_DISK), quiet():
+    target = resolve_output_folder(folder)
+    with atomic_folder(target) as made, quiet():
         outside = {n: t for n, t in model.hf.state_dict().items() if not t.is_meta}
-        twin.save_pretrained(work, state_dict=outside)
-        (work / "model.safetensors").rename(work / "outside.safetensors")
-        files = dict.fromkeys(_names([work / "outside.safetensors"]), "outside.safetensors")
+        twin.save_pretrained(made, state_dict=outside)
+        (made / "model.safetensors").rename(made / "outside.safetensors")
+        files = dict.fromkeys(_names([made / "outside.safetensors"]), "outside.safetensors")
         for block in track(model.blocks, "writing the blocks"):
-            name, start = (
-                f"block-{block.index:05d}.safetensors",
-                f"{blocks_of(model.hf)}{block.index}.",
-            )
-            own = model.finished.get(block.module)
-            if own is None or own.name != name or start != model.sources[block.module]:
+            file, start = made / block_file(block.index), f"{blocks_of(model.hf)}{block.index}."
+            edited = model.finished.get(block.module)
+            if edited is not None and start == model.sources[block.module]:
+                shutil.move(edited, file)
+                model.finished[block.module] = target / file.name
+            else:  # as in the source, or with another number, because a block before it was removed
                 tensors = model.tensors_of(block.module)
                 state = {f"{start}{key}": tensor.contiguous() for key, tensor in tensors.items()}
-                _write_file(work / name, state, {"format": "pt"})
-            files |= dict.fromkeys(_names([work / name]), name)
-        used = set(files.values())
-        total = sum(_data_bytes(work / file) for file in used)
-        for file in finished_files(work):
-            if file.name not in used:
-                file.unlink()
+                save_file(state, file, {"format": "pt"})
+            files |= dict.fromkeys(_names([file]), file.name)
+        total = sum(_data_bytes(made / name) for name in set(files.values()))
         index = {"metadata": {"total_size": total}, "weight_map": files}
-        (work / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
-        write_beside_weights(model, twin, work, record)
-        (work / REQUEST).unlink(missing_ok=True)
-        if target.is_dir():
-            target.rmdir()
-        work.rename(target)
+        (made / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+        write_beside_weights(model, twin, made, record)
+        if check is not None:
+            check(made)
 
 
 def _data_bytes(file: Path) -> int:
@@ -395,10 +310,3 @@ def _read(names: Mapping[str, str], files: Mapping[str, Path]) -> dict[str, Tens
         with safe_open(file, "pt") as content:
             tensors |= {key: content.get_tensor(names[key]) for key in keys}
     return tensors
-
-
-def _write_file(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors under a temporary name, then rename."""
-    partial = file.with_name(f"{file.name}.partial")
-    save_file(tensors, partial, metadata)
-    partial.replace(file)

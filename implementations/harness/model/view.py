@@ -399,13 +399,6 @@ class LanguageModel:
         """
         yield block
 
-    def restored(self, block: Block) -> float | None:
-        """Use the result of an earlier, killed run for the block, and return the seconds it took.
-
-        Returns None without such a result.
-        """
-        return None
-
     def visit(self) -> Iterator[Block]:
         """Open and yield the decoder layers in order, one at a time."""
         for block in self.blocks:

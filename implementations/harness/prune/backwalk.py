@@ -33,6 +33,7 @@ from implementations.harness.model.execution import (
     on_device,
     on_device_read_only,
     trim_memory,
+    way_out,
 )
 from implementations.harness.model.modeling_pruned import held_indices, held_inputs
 from implementations.harness.model.view import Block, LanguageModel, preserved
@@ -284,8 +285,7 @@ def _sample_gradients(
 def _put(host: Tensor, back: Tensor, where: str) -> None:
     if not bool(back.isfinite().all()):
         raise NumericsError(
-            f"{where}: the gradients contain NaN or infinity; load the model in a wider dtype "
-            "(--dtype float32)"
+            f"{where}: the gradients contain NaN or infinity; {way_out(host.dtype)}"
         )
     host.copy_(back)
 

@@ -58,8 +58,7 @@ def gradient_step(optimizer: torch.optim.Optimizer, loss: Tensor, where: str) ->
     """
     if not math.isfinite(value := float(loss.detach())):
         raise NumericsError(
-            f"{where}: the loss inside the block is {value}; use a lower learning rate, or load "
-            "the model in a wider dtype (--dtype float32)"
+            f"{where}: the loss inside the block is {value}; use a lower learning rate"
         )
     optimizer.zero_grad()
     loss.backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, cast, get_args
 
 import torch
 from pydantic import (
@@ -317,7 +318,8 @@ class Method(BaseModel, ABC):
         unit, added = self.largest_unit(model), self.added_weights(model)
         with collected_warnings() as messages, preserved(model), seeded(seed), torch.no_grad():
             model.hf.eval()
-            details = dict(self.prune(model, cast(Calibration, calibration)) or {})
+            with _ends_refused(self.slug()):
+                details = dict(self.prune(model, cast(Calibration, calibration)) or {})
             left = count_weights(
                 model, f"{self.slug()} overflowed; load the model in a wider dtype"
             )
@@ -378,6 +380,28 @@ class Method(BaseModel, ABC):
                     f"{self.slug()} needs training text; give a Calibration with the stream "
                     f"`{name}`, or use a protocol that has one"
                 )
+
+
+@contextmanager
+def _ends_refused(slug: str) -> Iterator[None]:
+    """Raise `BadInput` if the method ends the process, which would look like success."""
+    main, leave = os.getpid(), os._exit
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != main:  # a child of this process
+            leave(status)
+        raise SystemExit(status)
+
+    os._exit = refuse
+    try:
+        yield
+    except SystemExit as error:
+        raise BadInput(
+            f"{slug} ended the process ({error.code!r}) instead of returning from `prune`; raise "
+            "an exception, or return"
+        ) from error
+    finally:
+        os._exit = leave
 
 
 @contextmanager

@@ -7,7 +7,6 @@ number is the cost of a search.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
@@ -17,7 +16,6 @@ from implementations.harness.errors import NumericsError
 from implementations.harness.model.units import Kind
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
-from implementations.harness.prune.journal import journal
 from implementations.harness.prune.masked import masked
 from implementations.harness.prune.prefixes import prefixes
 
@@ -30,15 +28,12 @@ class Candidates:
         loss = Candidates(model, lambda: perplexity(model, probes).value, "blocks")
         loss(removed)                        # uses `masked`; infinity if logits are not finite
 
-    `best` is the best mask, the first among equals. If a journal is open, losses that a killed run
-    has computed are reused; see `open_journal`.
+    `best` is the best mask, the first among equals.
     """
 
     def __init__(self, model: LanguageModel, measure: Callable[[], float], *kinds: Kind) -> None:
         self.model, self.measure, self.kinds = model, measure, kinds
         self.seen: dict[bytes, float] = {}
-        self.journal = journal()
-        self.number = self.journal.begin()
         self.best: Tensor | None = None
         self.least = math.inf
         """The loss of the best mask."""
@@ -52,8 +47,7 @@ class Candidates:
         """Return the loss without the units marked in `removed [units]`, boolean."""
         key = removed.cpu().numpy().tobytes()
         if key not in self.seen:
-            saved = self.journal.loss(self.number, key)
-            self.seen[key] = self._evaluate(removed, key) if saved is None else saved
+            self.seen[key] = self._evaluate(removed)
         loss = self.seen[key]
         if self.best is None or loss < self.least:
             self.best, self.least = removed.clone(), loss
@@ -72,15 +66,12 @@ class Candidates:
                     losses[block.index] = self(masks[block.index])
         return losses
 
-    def _evaluate(self, removed: Tensor, key: bytes) -> float:
-        start = time.perf_counter()
+    def _evaluate(self, removed: Tensor) -> float:
         with masked(self.model, removed, *self.kinds):
             try:
-                loss = self.measure()
+                return self.measure()
             except NumericsError:
-                loss = math.inf
-        self.journal.write(self.number, key, loss, time.perf_counter() - start)
-        return loss
+                return math.inf
 
 
 def random_search(loss: Candidates, draw: Callable[[], Tensor], evaluations: int) -> None:

@@ -28,11 +28,11 @@ from implementations.harness.model.execution import (
     on_device,
     on_device_read_only,
     trim_memory,
+    way_out,
 )
 from implementations.harness.model.modeling_pruned import held_inputs
 from implementations.harness.model.view import Block, LanguageModel, preserved
 from implementations.harness.progress import track
-from implementations.harness.prune.journal import journal
 from implementations.harness.prune.parallel import add_up, added_up, own_part, processes
 from implementations.harness.prune.statistics import Gram, Latest, Statistic
 
@@ -176,7 +176,7 @@ class WalkedBlock(Block):
             if not accumulator.finite():
                 raise NumericsError(
                     f"block {self.index}, {role}: calibration activations contain NaN or infinity; "
-                    "load the model in a wider dtype (--dtype float32) or check its weights"
+                    + way_out(self.boundary.hidden[0].dtype)
                 )
 
 
@@ -186,7 +186,6 @@ def walk(
     *,
     edits: bool = True,
     beside: bool = False,
-    resumes: bool = True,
 ) -> Iterator[WalkedBlock]:
     """Yield the decoder layers in order, each with its inputs from the edited earlier blocks.
 
@@ -194,10 +193,6 @@ def walk(
     activations, which takes one pass per block instead of two. With `beside=True` the original
     model is available block by block, see `WalkedBlock.beside`. Hooks, flags and devices are
     restored at the end, also after an exception.
-
-    Unless `beside=True`, a streamed run that continues after it was killed does not yield the
-    finished blocks, so use `block.index` to look up what belongs to a block. With `resumes=False`
-    it yields all of them again, for methods that add up numbers over the blocks.
     """
     with preserved(model):
         model.hf.eval()
@@ -207,12 +202,6 @@ def walk(
         for block in track(blocks, "walking the blocks"):
             trim_memory()
             index, module, accelerator = block.index, block.module, model.accelerator
-            continues = edits and resumes and not beside
-            spent = model.restored(block) if continues else None
-            if spent is not None:
-                journal().saved += spent
-                boundary.pass_through(model, block)
-                continue
             placed = (
                 on_device(module, accelerator)
                 if edits

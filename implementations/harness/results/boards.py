@@ -85,7 +85,7 @@ class Row:
     processor: str
     """The processor of most runs of the board; speeds of other processors are left out."""
     timed_on: str
-    """The machine and threads of most rows of the board; seconds of others are left out."""
+    """The machine and threads of most rows of the board; seconds of other machines are left out."""
 
     @property
     def first(self) -> Record:

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
 
 from filelock import FileLock, Timeout
@@ -40,7 +40,7 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
         FileExistsError: a file exists at `path` at the end, and `replace` is False.
         OSError: the folder is missing or cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_name(path)
     try:
         with temporary.open("xb") as file:
             yield file
@@ -52,6 +52,11 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
             path.hardlink_to(temporary)  # unlike a rename, fails if the target exists
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a new name for the time while a file is written."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def remove_leftovers(path: Path) -> None:
@@ -125,15 +130,19 @@ def short_path(path: str | os.PathLike[str]) -> str:
 def check_writable(folder: Path, name: str = "file") -> None:
     """Raise `Unavailable` unless a file `name` can be written in `folder`; leaves no file.
 
-    It is tried in a hidden folder inside the closest existing parent, so `folder` never appears.
+    A file without a name is written in the closest existing parent, so that not even a kill leaves
+    one.
     """
     folder = resolve(folder)
     parent = nearest_existing(folder)
+    temporary = temporary_name(Path(name))
     try:
-        with TemporaryDirectory(prefix=".atlas-", dir=parent) as temporary:
-            path = Path(temporary, folder.relative_to(parent), name)
-            with locked(path), atomic_file(path):
-                pass
+        with TemporaryFile(dir=parent) as file:
+            file.write(b"tried")
+        new = folder.relative_to(parent).parts
+        for path in (folder / temporary, *(parent / part for part in (*new, temporary.name))):
+            with suppress(FileNotFoundError):
+                path.lstat()  # raises for a name or a path that is too long
     except OSError as error:
         raise Unavailable(
             f"cannot write to {short_path(folder)}: {error.strerror}; choose another folder"

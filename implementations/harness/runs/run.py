@@ -6,30 +6,31 @@ saved, so that a failure while saving does not lose the measurements.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from implementations.harness.data.samples import Samples
+from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import AtlasError, BadInput, Unavailable
+from implementations.harness.measure.perplexity import logits
 from implementations.harness.model.execution import parse_device
+from implementations.harness.model.loading import load_model
 from implementations.harness.model.saving import (
     check_output_folder,
-    resolve_output_folder,
     save_model,
 )
 from implementations.harness.model.streaming import (
     StreamedModel,
-    check_request,
-    finished_files,
+    open_streamed,
     save_streamed,
-    work_folder,
 )
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.prune.journal import open_journal
 from implementations.harness.prune.method import Method
 from implementations.harness.prune.parallel import launched
 from implementations.harness.results.files import (
@@ -49,12 +50,13 @@ from implementations.harness.results.store import (
     publish_record,
     published_folders,
     record_files,
-    runs_folder,
     save_record,
 )
 from implementations.harness.runs.job import DENSE_JOB, Job, Setup
 from implementations.harness.runs.recording import hardware, require_checkout
 from implementations.harness.runs.workbench import Workbench
+
+CHECKED = 64  # tokens on which a saved model is compared
 
 
 @dataclass(frozen=True)
@@ -94,30 +96,24 @@ def run(
         check_outside(folder, setup.model)
     if publish:
         check_publishable([job], setup)
-    work = None
-    if setup.stream and checkpoint is not None:
-        work = work_folder(resolve_output_folder(checkpoint))
-    bench = Workbench(setup, work, runs)
+    bench = Workbench(setup)
     samples = bench.prepare(job, saves=checkpoint is not None)
     check_shareable(job, samples, setup)
     if checkpoint is not None:
-        needed = bench.footprint.bytes
-        if work is not None:  # finished blocks become part of the checkpoint
-            needed -= sum(file.stat().st_size for file in finished_files(work))
-        check_space("--save", checkpoint, needed)
+        check_space("--save", checkpoint, bench.footprint.bytes)
     elif setup.stream and job.method is not None:
         check_space("--runs", runs, bench.footprint.bytes)
-    if work is not None:
-        check_request(work, request_of(bench, job))
     dense = dense_record(bench, runs, job)
     written = dense
     if job.method is not None:
-        with open_journal(journal_of(bench, job, runs)):
+        with streaming_folder(
+            setup, resolve(checkpoint).parent if checkpoint else runs
+        ) as bench.work:
             measured, model = bench.measure(job, samples)
             record = bench.record(job, measured, dense.record)
             written = SavedRecord(record, save_or_rescue(record, runs))
-        if checkpoint is not None:
-            save_checkpoint(written, model, checkpoint, work)
+            if checkpoint is not None:
+                save_checkpoint(written, model, checkpoint, samples)
     if publish:
         for record in {dense.record.run: dense.record, written.record.run: written.record}.values():
             publish_record(record)
@@ -157,15 +153,18 @@ def check_shareable(job: Job, samples: Samples, setup: Setup) -> None:
         )
 
 
-def journal_of(bench: Workbench, job: Job, runs: Path) -> Path:
-    """Return the path of a job's progress file, hidden in the folder of its record."""
-    name = f".{hashlib.sha256(request_of(bench, job).encode()).hexdigest()[:16]}.journal"
-    return runs_folder(runs, bench.setup.protocol.name, job.slug) / name
+@contextmanager
+def streaming_folder(setup: Setup, parent: Path) -> Iterator[Path | None]:
+    """Yield a folder for the edited blocks of a streamed model inside `parent`, or None.
 
-
-def request_of(bench: Workbench, job: Job) -> str:
-    """Return the key and versions of a job; only a run with the same ones continues its work."""
-    return f"{bench.key(job)} {bench.versions}"
+    Each run has its own, which is removed at the end.
+    """
+    if not setup.stream:
+        yield None
+        return
+    place = nearest_existing(resolve(parent))
+    with tempfile.TemporaryDirectory(prefix=".streamed-", dir=place) as folder:
+        yield Path(folder)
 
 
 def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> SavedRecord:
@@ -188,10 +187,9 @@ def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> Saved
             return SavedRecord(
                 record, path if path.is_relative_to(runs) else save_record(record, runs)
             )
-    with open_journal(journal_of(bench, job, runs)):
-        measured, _ = bench.measure(job)
-        record = bench.record(job, measured, None)
-        return SavedRecord(record, save_or_rescue(record, runs))
+    measured, _ = bench.measure(job)
+    record = bench.record(job, measured, None)
+    return SavedRecord(record, save_or_rescue(record, runs))
 
 
 def save_or_rescue(record: Record, runs: Path) -> Path:
@@ -212,19 +210,53 @@ def save_or_rescue(record: Record, runs: Path) -> Path:
 
 
 def save_checkpoint(
-    written: SavedRecord, model: LanguageModel, checkpoint: Path, work: Path | None
+    written: SavedRecord, model: LanguageModel, checkpoint: Path, samples: Samples
 ) -> None:
-    """Save the pruned model; an error also names the file of the record."""
+    """Save the pruned model if it is the measured one; errors also name the file of the record."""
     record = written.record.model_dump(mode="json")
+    check = same_model(model, next(iter(samples.evaluations.values())))
     try:
-        if isinstance(model, StreamedModel) and work is not None:
-            save_streamed(model, work, checkpoint, record=record)
+        if isinstance(model, StreamedModel):
+            save_streamed(model, checkpoint, record=record, check=check)
         else:
-            save_model(model, checkpoint, record=record)
+            save_model(model, checkpoint, record=record, check=check)
     except AtlasError as error:
         raise type(error)(
             f"{error} The model was not saved; the record of the run is in {written.path}"
         ) from error
+
+
+def same_model(model: LanguageModel, tokens: Tokens) -> Callable[[Path], None]:
+    """Return a check that the model in a folder has the logits of `model` on some of `tokens`.
+
+    It raises `BadInput`. Something that no checkpoint holds makes the difference: a hook that was
+    left behind, a changed constant of a norm, a replaced module.
+    """
+    few = Tokens.from_ids(tokens.ids[:1, :CHECKED], tokens.source)
+    expected = torch.cat([piece.values for piece in logits(model, few)], dim=1)
+    # Weights at other addresses are added up in another order by some processors.
+    precise = model.device.type == "cpu" == model.accelerator.type and model.dtype == torch.float32
+    limit = (1e-5 if precise else 1e-2) * float(expected.abs().max())
+
+    def check(folder: Path) -> None:
+        source, dtype = str(folder), str(model.dtype).removeprefix("torch.")
+        again: LanguageModel
+        if model.family.experts:
+            again = load_model(source, dtype=dtype, device=str(model.device), tokenizer=False)
+        else:  # one block at a time in memory
+            again = open_streamed(
+                source, dtype=dtype, accelerator=model.accelerator, tokenizer=False
+            )
+        values = torch.cat([piece.values for piece in logits(again, few)], dim=1)
+        difference = float((values - expected).abs().max())
+        if not difference <= limit:
+            raise BadInput(
+                f"--save: the saved model has other logits than the measured one (by up to "
+                f"{difference:.3g}), because the method changed more than a checkpoint holds, such "
+                "as a hook or a constant of a norm; change weights only."
+            )
+
+    return check
 
 
 def check_publishable(jobs: Iterable[Job], setup: Setup) -> None:

@@ -12,7 +12,6 @@ import torch
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model.execution import parse_device
 from implementations.harness.progress import track
-from implementations.harness.prune.journal import open_journal
 from implementations.harness.prune.parallel import launched
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import check_record, load_records, publish_record
@@ -23,7 +22,6 @@ from implementations.harness.runs.run import (
     check_outside,
     check_publishable,
     dense_record,
-    journal_of,
     save_or_rescue,
 )
 from implementations.harness.runs.workbench import Workbench
@@ -76,10 +74,10 @@ def sweep(
     dense = {key: dense_record(bench, runs, job).record for key, job in by_dense_key.items()}
     by_key |= dense
     todo = [job for job, key in zip(jobs, keys, strict=True) if key not in by_key]
-    handle = Pruner(bench, dense, runs) if count == 1 and not ray else None
+    handle = Pruner(bench, dense) if count == 1 and not ray else None
     del bench  # separate workers load the model themselves
     failures = []
-    results = _execute(todo, setup, dense, runs, handle, count, ray)
+    results = _execute(todo, setup, dense, handle, count, ray)
     for done in track(results, "runs", len(todo)):
         job, record = todo[done.index], done.result
         if record is None:
@@ -99,15 +97,10 @@ def sweep(
 
 
 class Pruner:
-    """Runs jobs in one worker, which loads the model once.
+    """Runs jobs in one worker, which loads the model once."""
 
-    Searches save their progress under `runs`, if the worker can reach that folder.
-    """
-
-    def __init__(
-        self, bench: Workbench, dense: Mapping[str, Record], runs: Path | None = None
-    ) -> None:
-        self.bench, self.dense, self.runs = bench, dense, runs
+    def __init__(self, bench: Workbench, dense: Mapping[str, Record]) -> None:
+        self.bench, self.dense = bench, dense
 
     def __call__(self, job: Job) -> Record:
         """Run one job; an exception makes the job a failure."""
@@ -117,15 +110,11 @@ class Pruner:
                 "the processor, texts or model of this worker differ from those of the machine "
                 "that measured the dense model; use equal machines"
             )
-        journal = None if self.runs is None else journal_of(self.bench, job, self.runs)
-        with open_journal(journal):
-            measured, _ = self.bench.measure(job)
-            return self.bench.record(job, measured, dense)
+        measured, _ = self.bench.measure(job)
+        return self.bench.record(job, measured, dense)
 
 
-def make_pruner(
-    setup: Setup, dense: Mapping[str, Record], runs: Path | None, number: int
-) -> Pruner:
+def make_pruner(setup: Setup, dense: Mapping[str, Record], number: int) -> Pruner:
     """Load the model in worker `number`, on its own accelerator if there are several."""
     device, accelerator = setup.device, setup.accelerator
     own = replace(
@@ -133,7 +122,7 @@ def make_pruner(
         device=device_of(device, number),
         accelerator=accelerator and device_of(accelerator, number),
     )
-    return Pruner(Workbench(own), dense, runs)
+    return Pruner(Workbench(own), dense)
 
 
 def device_of(device: str, number: int) -> str:
@@ -159,15 +148,13 @@ def _execute(
     jobs: Sequence[Job],
     setup: Setup,
     dense: Mapping[str, Record],
-    runs: Path,
     handle: Pruner | None,
     count: int,
     ray: bool,
 ) -> Iterator[workers.JobResult[Record]]:
     if handle is not None:
         return workers.in_this_process(jobs, handle)
-    # A worker on another machine cannot reach `runs`.
-    make = partial(make_pruner, setup, dense, None if ray else runs)
+    make = partial(make_pruner, setup, dense)
     if ray:
         computing = parse_device(setup.accelerator or setup.device)
         accelerators = 0 if computing.type == "cpu" else 1

@@ -32,7 +32,6 @@ from implementations.harness.model.streaming import StreamedModel, open_streamed
 from implementations.harness.model.units import count_weights
 from implementations.harness.model.view import Identity, LanguageModel
 from implementations.harness.progress import track
-from implementations.harness.prune.journal import journal
 from implementations.harness.prune.method import DAMAGED, Method, collected_warnings
 from implementations.harness.prune.parallel import processes
 from implementations.harness.results.metric import AFTER_PROMPT, AGREEMENT, DIVERGENCE, beside
@@ -83,13 +82,12 @@ class Timer:
 
     @contextmanager
     def phase(self, name: str, description: str) -> Iterator[None]:
-        """Add the duration of the `with` block to `name`, including that of a killed run."""
+        """Add the duration of the `with` block to `name`."""
         clock = time.process_time if self.alone else time.perf_counter
-        start, saved = clock(), journal().saved
+        start = clock()
         for _ in track((name,), description):
             yield
-        spent = clock() - start + journal().saved - saved
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + clock() - start, 3)
 
 
 class Workbench:
@@ -103,14 +101,12 @@ class Workbench:
         Unavailable: network, disk space or lm-eval is missing.
     """
 
-    def __init__(self, setup: Setup, work: Path | None = None, scratch: Path | None = None) -> None:
-        """Load the model.
+    work: Path | None = None
+    """Folder for the edited blocks of a streamed model; None for a temporary one."""
 
-        The finished blocks of a streamed model are written to `work`, or to a temporary folder
-        inside `scratch`.
-        """
+    def __init__(self, setup: Setup) -> None:
+        """Load the model."""
         self.setup = setup
-        self.work, self.scratch = work, scratch
         if setup.stream and setup.tasks:
             raise BadInput("--tasks cannot be used with --stream; measure the saved model instead")
         self.device = parse_device(setup.device)
@@ -260,7 +256,7 @@ class Workbench:
                 self._dense = None
             if isinstance(model, StreamedModel) and method is not None:
                 work = self.work or Path(
-                    writing.enter_context(TemporaryDirectory(prefix=".streamed-", dir=self.scratch))
+                    writing.enter_context(TemporaryDirectory(prefix="atlas-streamed-"))
                 )
                 writing.enter_context(model.writing(work))
             with peak_memory(self.accelerator) as pruning:

@@ -9,7 +9,7 @@ from implementations.harness.data.samples import load_text, tokenize, windows
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.measure import perplexity as module
-from implementations.harness.measure.perplexity import perplexity, split_perplexity
+from implementations.harness.measure.perplexity import block_by_block, perplexity, split_perplexity
 from implementations.harness.model.execution import replaced_forward
 from implementations.harness.model.view import FAMILIES, LanguageModel
 
@@ -149,3 +149,17 @@ def test_split_perplexity_only_counts_predictions_after_the_prompt(monkeypatch, 
 def test_refuses_prompt_that_does_not_split_the_windows(prompt):
     with pytest.raises(BadInput, match=f"between 1 and 18 tokens for windows of 20, got {prompt}"):
         split_perplexity(tiny_model(), random_tokens(3, 20), prompt)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "way_out"), [("float32", "check the weights"), ("bfloat16", "--dtype float32")]
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_overflow_is_an_error_that_names_its_first_block(dtype, way_out, whole):
+    """A norm turns values whose square overflows into zeros, so that the logits look finite."""
+    model = tiny_model(blocks=3, dtype=getattr(torch, dtype))
+    model.blocks[1].linears()["gate"].weight.detach().mul_(1e25)
+    tokens = random_tokens(2)
+    measure = perplexity if whole else lambda *asked: list(block_by_block(*asked, 1))
+    with pytest.raises(NumericsError, match=f"the output of block 1 .*{way_out}"):
+        measure(model, tokens)

@@ -1,9 +1,8 @@
-"""Models larger than memory: equal to the model in memory, resumable, and written by blocks."""
+"""Models larger than memory: equal to the model in memory, and written by blocks."""
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 
 import pytest
 import torch
@@ -22,14 +21,10 @@ from implementations.harness.contract.helpers import (
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.errors import BadInput
 from implementations.harness.measure.memory import footprint
-from implementations.harness.model import streaming
 from implementations.harness.model.saving import save_model
 from implementations.harness.model.streaming import (
-    StreamedModel,
-    check_request,
     open_streamed,
     save_streamed,
-    work_folder,
 )
 
 KINDS = ("wanda", "sparsegpt", "flap", "shortgpt", "fasp")
@@ -50,6 +45,13 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def work(folder):
+    """Return a folder for edited blocks."""
+    (folder / "work").mkdir()
+    return folder / "work"
+
+
 def opened(folder, **options):
     return open_streamed(str(folder / "dense"), tokenizer=False, **options)
 
@@ -57,23 +59,6 @@ def opened(folder, **options):
 def prune(slug, model):
     method = get_method(slug)
     return within_reach(method, model).apply(model, calibration_for(method))
-
-
-class Killed(BaseException):
-    """Simulates the end of the process."""
-
-
-def kill_after(monkeypatch, blocks):
-    """Let the process end when it writes another block after so many."""
-    write, written = StreamedModel._write, []
-
-    def dying(self, block, *arguments):
-        if len(written) == blocks:
-            raise Killed
-        written.append(block.index)
-        write(self, block, *arguments)
-
-    monkeypatch.setattr(StreamedModel, "_write", dying)
 
 
 @pytest.mark.parametrize("family", MODEL_TYPES)
@@ -97,14 +82,9 @@ def test_only_the_open_block_has_weights(folder):
 
 
 @pytest.mark.parametrize("slug", [*KINDS, *FURTHER])
-def test_equals_the_model_in_memory_also_after_a_kill(folder, monkeypatch, slug):
-    whole, work = load_model(folder / "dense", tokenizer=False), work_folder(folder / "pruned")
+def test_equals_the_model_in_memory(folder, work, slug):
+    whole = load_model(folder / "dense", tokenizer=False)
     expected = prune(slug, whole)
-    with monkeypatch.context() as patch:
-        kill_after(patch, 2)
-        model = opened(folder)
-        with suppress(Killed), model.writing(work):  # some methods edit no block
-            prune(slug, model)
     model = opened(folder)
     with model.writing(work):
         outcome = prune(slug, model)
@@ -113,113 +93,36 @@ def test_equals_the_model_in_memory_also_after_a_kill(folder, monkeypatch, slug)
     )
     assert (outcome.achieved, outcome.bits) == (expected.achieved, expected.bits)
     assert outcome.details == expected.details
-    save_streamed(model, work, folder / "pruned")
+    save_streamed(model, folder / "pruned")
     again = load_model(folder / "pruned", tokenizer=False)
     assert torch.equal(logits(again), logits(whole))
-    assert not work.exists()
-    assert not list(folder.glob("*.partial"))
+    assert same(fingerprint(again), fingerprint(model))  # whose blocks have moved
+    assert sorted(path.name for path in folder.iterdir()) == ["dense", "pruned", "work"]
 
 
-@pytest.mark.parametrize(
-    ("slug", "settings"),
-    [
-        ("sobp", {"sparsity": 0.3, "reconstruct": False}),
-        ("fastforward", {"sparsity": 0.3, "episodes": 4, "samples": 1}),
-    ],
-)
-def test_blocks_keep_their_own_choices_after_a_kill(folder, monkeypatch, slug, settings):
-    whole, work = load_model(folder / "dense", tokenizer=False), work_folder(folder / "pruned")
-    expected = get_method(slug).configure(**settings).apply(whole, random_tokens())
-    for killed in (True, False):
-        with monkeypatch.context() as patch:
-            if killed:
-                kill_after(patch, 2)
-            model = opened(folder)
-            with suppress(Killed), model.writing(work):
-                outcome = get_method(slug).configure(**settings).apply(model, random_tokens())
-    assert same(fingerprint(whole), fingerprint(model))
-    assert outcome.details == expected.details
-
-
-def test_edits_through_data_are_kept(folder):
-    model, work = opened(folder), work_folder(folder / "pruned")
+def test_edits_through_data_are_kept(folder, work):
+    model = opened(folder)
     with model.writing(work):
         for block in walk(model, random_tokens()):
             block.attention.q.weight.data.zero_()
     assert all(not block.attention.q.weight.any() for block in model.visit())
 
 
-@pytest.mark.parametrize("slug", ["wanda", "fasp"])
-def test_finished_blocks_are_not_pruned_again(folder, monkeypatch, slug):
-    work = work_folder(folder / "pruned")
-    with monkeypatch.context() as patch:
-        kill_after(patch, 3)
-        model = opened(folder)
-        with pytest.raises(Killed), model.writing(work):
-            prune(slug, model)
-    written = []
-    write = StreamedModel._write
-
-    def watching(self, block, *arguments):
-        written.append(block.index)
-        write(self, block, *arguments)
-
-    monkeypatch.setattr(StreamedModel, "_write", watching)
+def test_reading_writes_nothing(folder, work):
     model = opened(folder)
-    with model.writing(work):
-        prune(slug, model)
-    assert written == [3]
-
-
-def test_run_continues_after_a_kill_while_saving(folder, monkeypatch):
-    """Blocks that were not edited are then in the folder as well, without a random state."""
-
-    def dying(*arguments):
-        raise Killed
-
-    model, work = opened(folder), work_folder(folder / "pruned")
-    with model.writing(work):
-        prune("wanda", model)
-    expected = fingerprint(model)
-    del model.finished[model.blocks[2].module]  # as if the method had not edited it
-    monkeypatch.setattr(streaming, "write_beside_weights", dying)
-    with pytest.raises(Killed):
-        save_streamed(model, work, folder / "pruned")
-    model = opened(folder)
-    with model.writing(work):
-        prune("wanda", model)
-    assert same(fingerprint(model), expected)
-
-
-def test_incomplete_file_of_a_block_is_not_finished(folder):
-    work = work_folder(folder / "pruned")
-    model = opened(folder)
-    with model.writing(work):
-        prune("wanda", model)
-    expected = fingerprint(model)
-    file = work / "block-00001.safetensors"
-    file.write_bytes(file.read_bytes()[:1000])
-    model = opened(folder)
-    with model.writing(work):
-        prune("wanda", model)
-    assert same(fingerprint(model), expected)
-
-
-def test_reading_writes_nothing(folder):
-    model, work = opened(folder), folder / "work"
     with model.writing(work):
         perplexity(model, random_tokens(2))
         fingerprint(model)
     assert list(work.iterdir()) == []
 
 
-def test_saved_folder_has_one_file_per_block_and_loads_with_transformers(folder):
+def test_saved_folder_has_one_file_per_block_and_loads_with_transformers(folder, work):
     from transformers import AutoModelForCausalLM
 
-    model, work = opened(folder), work_folder(folder / "pruned")
+    model = opened(folder)
     with model.writing(work):
         prune("shortgpt", model)
-    save_streamed(model, work, folder / "pruned")
+    save_streamed(model, folder / "pruned")
     blocks = len(model.layers)
     names = sorted(path.name for path in (folder / "pruned").glob("*.safetensors"))
     assert names == [*(f"block-{i:05d}.safetensors" for i in range(blocks)), "outside.safetensors"]
@@ -234,19 +137,6 @@ def test_dtype_is_converted_block_by_block(folder):
     model = opened(folder, dtype="bfloat16")
     whole = load_model(folder / "dense", dtype="bfloat16", tokenizer=False)
     assert same(fingerprint(model), fingerprint(whole))
-
-
-def test_another_request_to_the_same_folder_is_refused(folder):
-    work = work_folder(folder / "pruned")
-    check_request(work, "another")  # which finished no block
-    check_request(work, "one")
-    (work / "block-00000.safetensors").touch()
-    check_request(work, "one")
-    with pytest.raises(BadInput, match="finished blocks of a different run"):
-        check_request(work, "two")
-    (work / "request.json").unlink()
-    with pytest.raises(BadInput, match="finished blocks of a different run"):
-        check_request(work, "one")
 
 
 def test_weights_with_other_names_are_refused(folder):
@@ -301,32 +191,25 @@ def test_sharded_weights_are_read(folder):
 
 
 @pytest.mark.gpu
-def test_gradients_on_the_accelerator_write_no_block(folder):
+def test_gradients_on_the_accelerator_write_no_block(folder, work):
     model = opened(folder, accelerator=torch.accelerator.current_accelerator())
-    work = work_folder(folder / "pruned")
     with model.writing(work):
         for block in backwalk(model, random_tokens(2), gradients=("q",), edits=False):
             assert block.gradients["q"].abs().sum() > 0
-    assert not streaming.finished_files(work)
+    assert not list(work.iterdir())
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("slug", ["wanda", "flap", "fasp"])
-def test_blocks_from_disk_are_pruned_on_the_accelerator(folder, monkeypatch, slug):
-    device, work = torch.accelerator.current_accelerator(), work_folder(folder / "pruned")
+def test_blocks_from_disk_are_pruned_on_the_accelerator(folder, work, slug):
     whole = load_model(folder / "dense", tokenizer=False)
     prune(slug, whole)
-    with monkeypatch.context() as patch:
-        kill_after(patch, 2)
-        model = opened(folder, accelerator=device)
-        with pytest.raises(Killed), model.writing(work):
-            prune(slug, model)
-    model = opened(folder, accelerator=device)
+    model = opened(folder, accelerator=torch.accelerator.current_accelerator())
     with model.writing(work):
         prune(slug, model)
     assert perplexity(model, random_tokens(2)).value == pytest.approx(
         perplexity(whole, random_tokens(2)).value, rel=1e-3
     )
-    save_streamed(model, work, folder / "pruned")
+    save_streamed(model, folder / "pruned")
     again = load_model(folder / "pruned", tokenizer=False)
     torch.testing.assert_close(logits(again), logits(whole), rtol=1e-2, atol=1e-2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 import warnings
 from typing import Any
 
@@ -339,3 +341,15 @@ def test_reports_methods_that_overflow_or_empty_the_model():
         Exploding().apply(tiny_model())
     with pytest.raises(BadInput, match="would empty the model"):
         Emptying().apply(tiny_model())
+
+
+@pytest.mark.parametrize("leave", [lambda code: os._exit(code), sys.exit])
+def test_a_method_cannot_end_the_process(leave):
+    class Leaving(First):
+        def prune(self, model, calibration):
+            leave(0)
+
+    before = os._exit
+    with pytest.raises(BadInput, match=r"ended the process \(0\)"):
+        Leaving().apply(tiny_model())
+    assert os._exit is before

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from implementations.harness.data.tokens import Tokens
@@ -226,6 +227,37 @@ def test_saved_model_reproduces_the_recorded_values(setup, tmp_path):
     again = run(Job(None), saved, runs=tmp_path / "again").record
     assert again.values[METRIC] == pytest.approx(written.record.values[METRIC], rel=1e-6)
     assert written.record.run in (tmp_path / "out" / "README.md").read_text()
+
+
+def constant_of_a_norm(model):
+    for norm in model.blocks[0].norms.values():
+        norm.variance_epsilon *= 3
+
+
+def replaced_linear(model):
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model.layers[0].mlp.down_proj.__class__ = Doubled
+
+
+def rotary_buffer(model):
+    model.hf.model.rotary_emb.inv_freq *= 1.1
+
+
+@pytest.mark.parametrize("change", [constant_of_a_norm, replaced_linear, rotary_buffer])
+@pytest.mark.parametrize("stream", [False, True])
+def test_another_model_than_the_measured_one_is_not_saved(change, stream, setup, tmp_path):
+    class Changing(get_method("magnitude")):
+        def prune(self, model, calibration):
+            change(model)
+            return super().prune(model, calibration)
+
+    where = {"runs": tmp_path / "runs", "checkpoint": tmp_path / "out"}
+    with pytest.raises(BadInput, match=r"other logits than the measured one .* record of the run"):
+        run(Job(Changing()), replace(setup, stream=stream), **where)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_record_keeps_the_warnings_of_the_method(world, tmp_path):

@@ -1,4 +1,4 @@
-"""`atlas run --stream`: the same record as in memory, resumable, with clear limits."""
+"""`atlas run --stream`: the same record as in memory, with clear limits."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 
 from implementations.harness import load_model
 from implementations.harness.contract.helpers import logits
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model import streaming
-from implementations.harness.model.streaming import StreamedModel, work_folder
+from implementations.harness.model.streaming import save_streamed
+from implementations.harness.model.units import count_weights
 from implementations.harness.prune.registry import get_method
 from implementations.harness.results.protocol import Recovery
-from implementations.harness.results.store import load_records
-from implementations.harness.runs import workbench
+from implementations.harness.runs import run as running
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run
 from implementations.harness.runs.verify import repeat, verify
@@ -48,43 +47,31 @@ def test_record_equals_that_of_a_run_in_memory(setup, streamed, tmp_path, slug):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "parts", "whole"]
 
 
-def test_killed_run_continues_with_the_finished_blocks(streamed, tmp_path, monkeypatch):
-    class Killed(BaseException):
-        pass
+def test_two_runs_that_save_to_one_folder_do_not_mix(streamed, tmp_path, monkeypatch):
+    """The second one starts after the first has pruned, and ends before the first saves."""
+    done, save = [], save_streamed
 
-    write, written = StreamedModel._write, []
+    def saving(*arguments, **options):
+        if not done:
+            done.append(True)
+            options_of_second = {"runs": tmp_path / "b", "checkpoint": tmp_path / "out"}
+            done.append(run(job("wanda", sparsity=0.7), streamed, **options_of_second).record)
+        save(*arguments, **options)
 
-    def dying(self, block, *arguments):
-        if written:
-            raise Killed
-        written.append(block.index)
-        write(self, block, *arguments)
+    monkeypatch.setattr(running, "save_streamed", saving)
+    with pytest.raises(BadInput, match="The model was not saved; the record of the run is in"):
+        run(job("wanda", sparsity=0.3), streamed, runs=tmp_path / "a", checkpoint=tmp_path / "out")
+    kept, everything = reversed(count_weights(load_model(tmp_path / "out")))
+    assert 1 - kept / everything == pytest.approx(done[1].achieved)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "out"]
 
-    with monkeypatch.context() as patch:
-        patch.setattr(StreamedModel, "_write", dying)
-        with pytest.raises(Killed):
-            run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
-    assert work_folder(tmp_path / "out").is_dir()
-    with pytest.raises(BadInput, match="finished blocks of a different run"):
-        run(job("magnitude"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
-    with monkeypatch.context() as patch:
-        patch.setattr(workbench, "relevant_versions", lambda *_: {"torch": "1.0"})
-        with pytest.raises(BadInput, match="finished blocks of a different run"):
-            run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
-    file = work_folder(tmp_path / "out") / "block-00000.safetensors"
-    with safe_open(file, "pt") as content:
-        metadata = content.metadata()
-    assert float(metadata["seconds"]) > 0
-    save_file(load_file(file), file, metadata | {"seconds": "1000.0"})
-    (dense,) = load_records([tmp_path / "runs"])
-    free = SimpleNamespace(free=dense.footprint.bytes - 1)
+
+def test_a_full_disk_is_found_before_the_work(streamed, tmp_path, monkeypatch):
+    done = run(job("wanda"), streamed, runs=tmp_path / "runs")
+    free = SimpleNamespace(free=done.record.dense.footprint.bytes - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
     with pytest.raises(Unavailable, match="--save: not enough disk space"):
         run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "new")
-    done = run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
-    assert done.record.seconds["prune"] > 1000
-    assert (tmp_path / "out" / "config.json").is_file()
-    assert not work_folder(tmp_path / "out").exists()
     with pytest.raises(Unavailable, match="TMPDIR: not enough disk space"):
         repeat(done.record)
 

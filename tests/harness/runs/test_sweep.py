@@ -184,11 +184,11 @@ def test_each_worker_has_an_accelerator(setup, monkeypatch, device, accelerator,
     monkeypatch.setattr(sweeping, "parse_device", torch.device)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
     monkeypatch.setattr(sweeping, "Workbench", lambda own: own)
-    own = sweeping.make_pruner(asked, {}, None, 3).bench
+    own = sweeping.make_pruner(asked, {}, 3).bench
     assert (own.device, own.accelerator) == expected
     reserved = []
     monkeypatch.setattr(
         workers, "on_ray", lambda *_, accelerators: reserved.append(accelerators) or ()
     )
-    sweeping._execute([], asked, {}, Path("runs"), None, 4, ray=True)
+    sweeping._execute([], asked, {}, None, 4, ray=True)
     assert reserved == [on_ray]

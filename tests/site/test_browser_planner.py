@@ -116,8 +116,8 @@ def test_methods_are_listed_by_class_with_their_notes(visit: Callable[..., Any],
     page = visit(home=home).open("choose.html?model=1&removes=units&hours=100&share=20")
     rows = shown(page)
     order = list(rows)
-    assert rows["adaptpruner"]["note"].startswith("trained while pruning")
-    assert order.index("sobp") < order.index("adaptpruner")
+    assert rows["loraprune"]["note"].startswith("trained while pruning")
+    assert order.index("sobp") < order.index("loraprune")
     reasons = excluded(page)
     # REAP removes experts, and the model of that protocol has none.
     assert reasons["reap"].startswith("not measured with the protocol smol")

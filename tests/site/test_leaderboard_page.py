@@ -210,7 +210,7 @@ def test_seconds_are_those_of_one_machine_and_thread_count(records: list[Record]
     cell = next(c for c in board_columns.columns(board, Atlas({}, {})) if c.key == "time").cell
     shown = {(row.method, row.settings): cell(row) for row in board.rows}
     assert board.timed_on == f"{first.hardware.cpu}, {first.hardware.threads} threads"
-    assert shown["wanda", "50 %"].text == "10.0 s to 12.2 s"
+    assert shown["wanda", "50 %"].text == "10.0–12.2 s"
     assert shown["flap", "30 %"].text == "12.5 s"
     for settings, name in (("10 %", f"{threads} threads"), ("20 %", "GenuineIntel 6/143")):
         assert not shown["flap", settings].text

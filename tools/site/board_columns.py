@@ -203,7 +203,10 @@ def time_range(row: Row, phase: str = "prune") -> str:
     if not times:
         return ""
     low, high = seconds(min(times)), seconds(max(times))
-    return low if low == high else f"{low} to {high}"
+    unit = low[-2:]
+    return (
+        low if low == high else f"{low.removesuffix(unit) if high.endswith(unit) else low}–{high}"
+    )
 
 
 def group_note(rows: Sequence[Row]) -> str:

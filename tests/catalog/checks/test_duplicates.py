@@ -38,6 +38,7 @@ def test_finds_two_entries_of_one_paper(papers: Path, change: Change) -> None:
         ("Removing What the Current Does Not Need", "has the same title"),
         ("River Pruning: Removing What the Current Doesn't Need", "has nearly the same title"),
         ("River Pruning of Language Models", "has the same title"),
+        ("Ｒｉｖｅｒ Pruning of Language Models", "has the same title"),
         ("River Pruning of Vision Models", None),
         ("Removing Nothing", None),
     ],

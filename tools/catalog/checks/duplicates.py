@@ -98,7 +98,7 @@ def similar_titles(catalog: Catalog) -> Iterator[Problem]:
 
 def _spellings(paper: Paper) -> set[str]:
     """Return the normalised titles, and their parts after a colon if these are long enough."""
-    titles = (paper.title, *(paper.other_titles or ()))
-    subtitles = (title.partition(": ")[2] for title in titles)
-    long = (title for title in (*titles, *subtitles) if len(title.split()) > 3)
-    return {fold(title.replace(":", " ")) for title in (paper.title, *long)}
+    title, *others = map(fold, (paper.title, *(paper.other_titles or ())))
+    subtitles = (one.partition(": ")[2] for one in (title, *others))
+    long = (one for one in (title, *others, *subtitles) if len(one.split()) > 3)
+    return {fold(one.replace(":", " ")) for one in (title, *long)}

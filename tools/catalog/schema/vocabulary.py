@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -73,8 +74,12 @@ class Words(StrictModel):
 
 
 def fold(text: str) -> str:
-    """Normalise a text for comparison: lower case, no punctuation but colons, single spaces."""
-    return " ".join("".join(c if c.isalnum() or c in ":" else " " for c in text.lower()).split())
+    """Normalise a text for comparison: lower case, no punctuation but colons, single spaces.
+
+    Letters of full width and ligatures count as the plain letters (NFKC).
+    """
+    plain = unicodedata.normalize("NFKC", text).lower()
+    return " ".join("".join(c if c.isalnum() or c in ":" else " " for c in plain).split())
 
 
 def _names(term: Term) -> tuple[str, ...]:

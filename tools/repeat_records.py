@@ -104,7 +104,7 @@ def entry(record: Record, seeds: list[int]) -> dict[str, Any]:
     """Return the line of a sweep file that repeats a record; a list there means "each of these"."""
     share = ("pattern", record.pattern) if record.pattern else ("sparsity", record.asked)
     fields = dict([share, *((name, record.configuration[name]) for name in record.changed)])
-    return {"method": record.method, "seeds": seeds} | {n: [v] for n, v in fields.items()}
+    return {"method": record.method, "seeds": [*seeds]} | {n: [v] for n, v in fields.items()}
 
 
 def table(published: Sequence[Record], repeated: Sequence[Record]) -> Iterator[str]:

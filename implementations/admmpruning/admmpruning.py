@@ -119,9 +119,10 @@ class ADMMPruning(WeightMethod):
         are marked, so the largest KEEP of every group of a pattern stay.
         """
         count = share_of(share, scores.numel())
-        # Without a pattern, one selection with the smaller of the two sparsities is enough.
-        unstructured = share_of(min(share, self.sparsity), scores.numel())
-        removed = self.choose(scores, within="matrix", count=unstructured)
+        # A pattern selects in every group and ignores `without_pattern`. Without one, a single
+        # selection at the smaller of the two sparsities is enough.
+        without_pattern = share_of(min(share, self.sparsity), scores.numel())
+        removed = self.choose(scores, within="matrix", count=without_pattern)
         if count >= removed.sum():
             return removed
         candidates = scores.masked_fill(~removed, math.inf)

@@ -123,8 +123,9 @@ def tail_exponent(eigenvalues: Tensor, cut: Literal["peak", "middle"] = "peak") 
     if n < 3:
         return math.nan
     logs = values.log()
-    tail = torch.arange(n, 0, -1)  # eigenvalues from i on
-    excess = logs.flip(0).cumsum(0).flip(0) - tail * logs  # sum of ln(lambda_j / lambda_i)
+    tail = torch.arange(n, 0, -1)  # number of eigenvalues from i on
+    tail_sums = logs.flip(0).cumsum(0).flip(0)  # sum of ln(lambda_j) over j >= i
+    excess = tail_sums - tail * logs  # sum of ln(lambda_j / lambda_i)
     excess = excess.masked_fill(excess <= EQUAL * tail, 0)
     alphas = 1 + tail / excess  # one for each cut i, [n]
     if cut == "middle":

@@ -108,10 +108,11 @@ class ALPS(WeightMethod):
         """
         code = self.schedule == "paper-code"
         before = removed if code else torch.zeros_like(removed)
-        start = dense.masked_fill(before, 0), torch.zeros_like(dense)
-        D, V = start
+        first_D, first_V = dense.masked_fill(before, 0), torch.zeros_like(dense)
+        D, V = first_D, first_V
         kept, rho = int((~removed).sum()), self.penalty
-        moved = not code  # the official code lowers rho until the selection first moves
+        # The official code first looks for a rho at which the selection moves.
+        searching = code
         for t in range(1, self.iterations + 1):
             W = ((G - V + rho * D) @ vectors / (values + rho)) @ vectors.T
             removed = self.removed(W + V / rho)
@@ -121,10 +122,11 @@ class ALPS(WeightMethod):
                 continue
             changed = int((removed ^ before).sum())  # s_t
             before = removed
-            moved |= changed > 0.005 * kept
-            if not moved:
+            searching &= changed <= 0.005 * kept
+            if searching:
                 rho /= 5
-                D, V = start if changed else (D, V)
+                if changed:  # too little: the next rho starts over
+                    D, V = first_D, first_V
             elif changed:
                 rho *= growth(changed, kept)
             else:

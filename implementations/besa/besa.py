@@ -217,8 +217,8 @@ class Rates:
     def mask(self) -> Tensor:
         """Return the hard mask `[out, in]`, with the gradient of the probabilities."""
         q, width = self.kept(), self.ranks.shape[1]
-        hard = ~self.lowest((self.rate().detach() * width + ROUNDING).floor())
-        return hard + (q - q.detach())
+        counts = (self.rate().detach() * width + ROUNDING).floor()  # to remove from each row
+        return ~self.lowest(counts) + (q - q.detach())
 
 
 def block_rate(rates: dict[str, Rates]) -> Tensor:

@@ -49,9 +49,9 @@ from implementations.harness import (
     walk,
 )
 
-# The dimensions along which scores are normalised: rows (1) where a layer's inputs are rotated,
-# columns (0) where its outputs are.
-GROUPS = dict.fromkeys(READERS, (1,)) | {"v": (1, 0), "o": (1, 0), "down": (0,)}
+# Scores are normalised along what a rotation mixes: within each row (dim 1) where a layer's inputs
+# are rotated, within each column (dim 0) where its outputs are.
+NORMALISED_DIMS = dict.fromkeys(READERS, (1,)) | {"v": (1, 0), "o": (1, 0), "down": (0,)}
 
 
 class DenoiseRotator(WeightMethod):
@@ -192,7 +192,7 @@ class DenoiseRotator(WeightMethod):
             factor = self.factor(rotation.diagonal(roles[0], matrices[roles[0]])) if matrices else 1
             for role in roles:
                 scores = rotation.weight(role, weights[role]).square() * factor  # S
-                for dim in GROUPS[role]:
+                for dim in NORMALISED_DIMS[role]:
                     total = total + entropy(scores, dim)
         return total
 

@@ -145,7 +145,9 @@ class ELSA(WeightMethod):
         """Return lambda in step `step`; it changes after the steps that update the copies."""
         if self.rise == "none":
             return self.penalty
-        t = max(step - 1, 0) // self.interval * self.interval / self.steps  # at the last update
+        # The step after which the copies were last updated, before this one.
+        updated = max(step - 1, 0) // self.interval * self.interval
+        t = updated / self.steps
         return self.penalty * (t if self.rise == "linear" else (1 - math.cos(math.pi * t)) / 2)
 
 

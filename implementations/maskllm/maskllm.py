@@ -171,7 +171,9 @@ class MaskLLM(WeightMethod):
             predicted = next_token_loss(model, ids)
             size = torch.stack([choice.size for choice in choices.values()]).sum()
             reward = between(self.reward, 0, t) * size  # lambda sum ||W * mask||^2
-            return predicted - (reward - reward.detach())  # with its gradient, without its value
+            # Subtracts the gradient of the reward but not its value, so that the recorded losses
+            # are those of the next tokens.
+            return predicted - (reward - reward.detach())
 
         def after(step: int) -> None:
             nonlocal done

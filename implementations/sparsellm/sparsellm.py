@@ -111,9 +111,9 @@ class SparseLLM(WeightMethod):
         W = mlp.layers["down"].weight.float()
         H = W @ W.T
         H.diagonal().add_(self.gamma / self.beta)
-        K = torch.cholesky_solve(W, torch.linalg.cholesky(H))  # [hidden, channels]
+        solved_W = torch.cholesky_solve(W, torch.linalg.cholesky(H))  # [hidden, channels]
         for v in mlp.batches:
-            v.P = self.best_P(mlp, v, K)
+            v.P = self.best_P(mlp, v, solved_W)
             v.Z = self.best_Z(mlp, v)
             v.S = self.moved_S(mlp, v)
         targets = {"up": [v.Z for v in mlp.batches]}
@@ -122,14 +122,14 @@ class SparseLLM(WeightMethod):
         self.fit(mlp, [v.X for v in mlp.batches], targets)
         self.fit(mlp, [v.P for v in mlp.batches], {"down": [v.Y for v in mlp.batches]})
 
-    def best_P(self, mlp: MLP, v: Variables, K: Tensor) -> Tensor:
+    def best_P(self, mlp: MLP, v: Variables, solved_W: Tensor) -> Tensor:
         """Return `argmin_P beta ||Y - down(P)||^2 + gamma ||P - A||^2`.
 
-        `A` is the product of the variables `Z` and `S`. With the weight `W` of down, `K [hidden,
-        channels]` is `(W W^T + gamma / beta I)^-1 W`.
+        `A` is the product of the variables `Z` and `S`. With the weight `W` of down, `solved_W
+        [hidden, channels]` is `(W W^T + gamma / beta I)^-1 W`.
         """
         A = mlp.product(v.Z, v.S)
-        return A + (v.Y - mlp.output("down", A)) @ K
+        return A + (v.Y - mlp.output("down", A)) @ solved_W
 
     def best_Z(self, mlp: MLP, v: Variables) -> Tensor:
         """Return `argmin_Z alpha ||Z - M||^2 + gamma ||P - A||^2`, with the output `M` of up."""

@@ -216,6 +216,7 @@ def _line(board: Board, *, footprint: Footprint, values: dict[str, Line], **more
         "values": values,
         "ratio": None,
         **footprint.model_dump(),
+        "weights": footprint.weights,
         "bits": footprint.bits,
         "prefill": None,
         "decode": None,

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 from implementations.harness.contract.cases import Case, cases
 from implementations.harness.errors import AtlasWarning, in_short
@@ -83,6 +84,8 @@ class Failure:
 
     family: str
     message: str
+    raised: bool = False
+    """Whether the method raised an exception of its own."""
 
 
 @dataclass(frozen=True)
@@ -95,39 +98,59 @@ class Result:
     failures: tuple[Failure, ...]
 
     @property
+    def raised(self) -> bool:
+        """Whether the method raised an exception, so that no further clause is checked."""
+        return any(failure.raised for failure in self.failures)
+
+    @property
     def advice(self) -> str:
         """What to do if the clause fails."""
+        if self.raised:
+            return "repair this exception first; the clauses behind this one were not checked"
         return ADVICE[self.clause]
 
 
 def check_method(method: type[Method]) -> Iterator[Result]:
-    """Check a method on all clauses and families that its capabilities select."""
+    """Check a method on the clauses and families that its capabilities select.
+
+    Stops after the first clause in which the method raises an exception.
+    """
     covered = list(cases(method))
     progress = iter(track(covered, f"checking {method.slug()}", len(covered)))
     for _, group in groupby(covered, key=lambda case: case.clause.name):
-        yield _result([next(progress) for _ in group])
+        result = _result([next(progress) for _ in group])
+        yield result
+        if result.raised:
+            return
 
 
 def _result(cases: Sequence[Case]) -> Result:
-    failures = [Failure(case.family, message) for case in cases if (message := failure(case))]
+    failures = []
+    for case in cases:
+        if found := failure(case):
+            failures.append(found)
+            if found.raised:
+                break
     first = cases[0].clause
     promise = inspect.cleandoc(first.check.__doc__ or "").partition("\n")[0]
     families = tuple(case.family for case in cases)
     return Result(first.name, promise, families, tuple(failures))
 
 
-def failure(case: Case) -> str:
-    """Check one case; return '' if it holds, otherwise what is wrong."""
+def failure(case: Case) -> Failure | None:
+    """Check one case; return None if it holds, otherwise what is wrong."""
     try:
         with warnings.catch_warnings():
             # The clauses check what these would say, and would repeat it for every family.
             warnings.simplefilter("ignore", AtlasWarning)
             case.check()
     except AssertionError as error:
-        return str(error) or _line(error)
+        return Failure(case.family, str(error) or _line(error))
     except Exception as error:
-        return f"raised {in_short(f'{type(error).__name__}: {error}')} in {_place(error)}"
-    return ""
+        what = in_short(f"{type(error).__name__}: {error}")
+        message = f"raised {what} in {_place(error, case.method)}"
+        return Failure(case.family, message, raised=True)
+    return None
 
 
 def _line(error: AssertionError) -> str:
@@ -135,7 +158,10 @@ def _line(error: AssertionError) -> str:
     return f"`{traceback.extract_tb(error.__traceback__)[-1].line}` does not hold"
 
 
-def _place(error: Exception) -> str:
-    """Return file and line where an exception was raised."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename.rpartition('/')[2]}, line {frame.lineno}"
+def _place(error: Exception, method: type[Method]) -> str:
+    """Return the last line of the method's own files that an exception passed through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    folder = Path(inspect.getfile(method)).parent
+    own = [frame for frame in frames if Path(frame.filename).parent == folder]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}: `{frame.line}`"

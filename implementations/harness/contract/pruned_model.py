@@ -14,7 +14,6 @@ from implementations.harness.contract.clause import clause
 from implementations.harness.contract.helpers import (
     apply,
     calibration_for,
-    configured,
     difference,
     fingerprint,
     logits,
@@ -30,7 +29,7 @@ from implementations.harness.errors import NumericsError
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.modeling_pruned import held_indices
 from implementations.harness.model.saving import save_model
-from implementations.harness.model.units import NAMES, Weights, count_weights, weights_of
+from implementations.harness.model.units import NAMES, count_weights, weights_of
 from implementations.harness.model.view import PARTS, Block, LanguageModel
 from implementations.harness.prune.masked import masked
 from implementations.harness.prune.method import Method, Place
@@ -184,22 +183,17 @@ def remaining_experts_are_unchanged(method: type[Method], family: str) -> None:
     when=lambda method: method.capabilities.trains != "weights",
 )
 def half_precision_works(method: type[Method], family: str) -> None:
-    """A bf16 model stays bf16, meets the sparsity, and has finite logits."""
+    """A bf16 model stays bf16, loses as many weights as in fp32, and has finite logits."""
     model = tiny_model(family, dtype=torch.bfloat16)
-    dense = count_weights(model)
     share = shares(method, model, 0.5)[0]
-    added = configured(method, sparsity=share).added_weights(model)
     apply(method, model, sparsity=share)
     dtypes = {p.dtype for p in model.hf.parameters()}
     assert dtypes == {torch.bfloat16}, f"a bf16 model has parameters of {dtypes}"
     assert bool(logits(model).isfinite().all()), "a bf16 model has logits that are NaN or infinite"
     if not method.capabilities.structured:
-        left = count_weights(model)
-        removed = (
-            f"a bf16 model lost {left.all - left.nonzero} weights, not {share:g} of {left.all}"
-        )
-        kept = dense.all - int(share * dense.all)
-        assert left == Weights(dense.all + added, kept + added), removed
+        left, wide = count_weights(model), count_weights(pruned(method, family, sparsity=share))
+        removed = f"a bf16 model keeps {left.nonzero} weights, the same one in fp32 {wide.nonzero}"
+        assert left == wide, removed
 
 
 @clause()

@@ -83,10 +83,10 @@ class Lenient(Correct):
 
 
 class Crashes(Correct):
-    """Raise an error of its own."""
+    """Call torch with the wrong arguments."""
 
     def scores(self, weight):
-        raise KeyError("scores")
+        return torch.einsum("ij,jk->il", weight, weight)
 
 
 @pytest.fixture(autouse=True)
@@ -121,11 +121,24 @@ def test_correct_method_passes():
         ),
         (ReadsBatches, "batch_size_does_not_matter", "batches of 1 and 8 remove different weights"),
         (Lenient, "invalid_settings_and_weights_are_refused", "sparsity=1.5 was not refused"),
-        (Crashes, "sparsity_is_met", "raised KeyError: 'scores' in test_checking.py, line"),
     ],
 )
 def test_mistake_is_named(method, clause, message):
     assert message in failures(method)[clause]
+
+
+def test_half_precision_is_not_blamed_for_a_sparsity_that_fp32_misses_too():
+    assert "half_precision_works" not in failures(WrongShare)
+
+
+def test_check_stops_at_the_first_exception_and_shows_the_authors_line():
+    *passed, last = check_method(Crashes)
+    assert not any(result.failures for result in passed)
+    (only,) = last.failures
+    assert only.message.startswith("raised RuntimeError: einsum")
+    assert "in test_checking.py, line" in only.message
+    assert only.message.endswith('`return torch.einsum("ij,jk->il", weight, weight)`')
+    assert last.advice.startswith("repair this exception first")
 
 
 def test_every_clause_has_advice():

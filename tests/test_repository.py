@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import grimp
@@ -92,44 +93,65 @@ def test_harness_names_no_method_and_reads_no_catalog() -> None:
 
 @by_method
 def test_method_folder_is_complete(slug: str) -> None:
-    folder = IMPLEMENTATIONS / slug
-    assert re.fullmatch(r"[a-z][a-z0-9]*", slug)
-    assert (folder / "__init__.py").is_file()
-    assert (folder / f"test_{slug}.py").is_file()
-    entry = ROOT / "catalog" / "papers" / f"{slug}.yaml"
-    assert entry.is_file(), f"no {entry.name} in the catalog; see tools/add_paper.py"
-    readme = (folder / "README.md").read_text(encoding="utf-8")
-    _, _, differences = readme.partition("\n## Differences from the paper\n")
-    assert re.search(r"^1\. ", differences, re.MULTILINE), "differences are not numbered"
+    lacks = "\n".join(f"- {what}" for what in lacks_of(slug))
+    if lacks:
+        pytest.fail(f"implementations/{slug} is not complete:\n{lacks}", pytrace=False)
 
 
-@by_method
-def test_no_indented_line_of_the_readme_begins_with_a_number_and_a_period(slug: str) -> None:
-    # The site would show such a line as a new item of the list.
-    lines = (IMPLEMENTATIONS / slug / "README.md").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if re.match(r" +\d+[.)] ", line)] == []
-
-
-@by_method
-def test_method_has_page_support_file_and_records(slug: str) -> None:
+def lacks_of(slug: str) -> Iterator[str]:
+    """Yield everything that the folder of a method lacks."""
     from implementations.harness import get_method
 
-    if get_method(slug).missing:
-        pytest.skip(f"{slug} is not written yet; its contract reports this")
     folder = IMPLEMENTATIONS / slug
-    for path in (*code_of(slug), folder / "README.md"):
-        assert "not written yet" not in path.read_text(encoding="utf-8").lower(), path.name
-    assert (folder / "records" / "support.json").is_file(), f"run: atlas support {slug}"
-    records = list(folder.glob("records/*/**/*.json"))
-    assert records, f"no record; run: atlas run {slug} --protocol smol --publish"
-
-
-@by_method
-def test_method_is_short(slug: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9]*", slug):
+        yield "a name of lower-case letters and digits"
+    for name in ("__init__.py", "README.md", f"test_{slug}.py"):
+        if not (folder / name).is_file():
+            yield f"the file {name}"
+    if not (ROOT / "catalog" / "papers" / f"{slug}.yaml").is_file():
+        yield f"catalog/papers/{slug}.yaml; see tools/add_paper.py"
     files = [path for path in code_of(slug) if path.name != "__init__.py"]
-    assert len(files) <= 2, "a method has at most two files"
+    if len(files) > 2:
+        yield f"at most two files of code: {', '.join(path.name for path in files)}"
     for path in files:
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 250, path.name
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 250:
+            yield f"at most 250 lines in {path.name}: it has {lines}"
+    readme = folder / "README.md"
+    page = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    differences = page.partition("\n## Differences from the paper\n")[2]
+    if not re.search(r"^1\. ", differences, re.MULTILINE):
+        yield "numbered items under `## Differences from the paper` in README.md"
+    # The site would show such a line as a new item of the list.
+    for line in re.findall(r"^ +\d+[.)] .*", page, re.MULTILINE):
+        yield f"lines of README.md that do not begin with a number and a period: {line.strip()}"
+    if get_method(slug).missing:
+        return  # its contract says that it is not written yet
+    for path in (*code_of(slug), readme):
+        if path.is_file() and "not written yet" in path.read_text(encoding="utf-8").lower():
+            yield f"code or text instead of `not written yet` in {path.name}"
+    if not (folder / "records" / "support.json").is_file():
+        yield f"records/support.json: run `atlas support {slug}`"
+    if not list(folder.glob("records/*/**/*.json")):
+        yield f"a record: run `atlas run {slug} --protocol smol --publish`"
+
+
+def test_everything_that_a_method_lacks_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.IMPLEMENTATIONS", tmp_path)
+    (tmp_path / "wanda").mkdir()
+    (tmp_path / "wanda" / "README.md").write_text("# Wanda\n\nNot written yet.\n  2. More\n")
+    text = "\n".join(lacks_of("wanda"))
+    for part in (
+        "the file __init__.py",
+        "the file test_wanda.py",
+        "numbered items",
+        "begin with a number and a period: 2. More",
+        "instead of `not written yet` in README.md",
+        "records/support.json: run `atlas support wanda`",
+        "a record: run `atlas run wanda",
+    ):
+        assert part in text
 
 
 PAGES = ("README.md", "docs/templates/pages/use.md")

@@ -8,6 +8,7 @@ and `atlas leaderboard` start quickly.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -309,7 +310,7 @@ def show_leaderboard(
     wanted = table.Filter(
         listed(method),
         listed(protocol),
-        listed(model),
+        tuple(map(os.path.normpath, listed(model))),
         listed(granularity),
         *table.share_range(sparsity),
     )

@@ -15,6 +15,7 @@ from implementations.harness.results.store import IMPLEMENTATIONS
 if TYPE_CHECKING:
     from implementations.harness.prune.method import Method
 
+FORMULA = re.compile(r"\$([^$]+)\$")
 DIFFERENCES = re.compile(r"^## Differences from the paper\s*$(.*?)(?=^## |\Z)", re.M | re.S)
 
 
@@ -103,10 +104,19 @@ def describe(slug: str) -> Description:
 
 
 def differences(readme: Path) -> str:
-    """Return the section "Differences from the paper" of a method's README, or ''."""
+    """Return the section "Differences from the paper" of a README with plain formulas, or ''."""
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     section = DIFFERENCES.search(text)
-    return section.group(1).strip() if section else ""
+    return FORMULA.sub(_plain, section.group(1).strip()) if section else ""
+
+
+def _plain(formula: re.Match[str]) -> str:
+    """Return a TeX formula as plain text."""
+    from pylatexenc.latex2text import LatexNodes2Text
+
+    known = formula[1].replace(r"\widehat", r"\hat").replace(r"\bmod", "mod")
+    text: str = LatexNodes2Text().latex_to_text(known)
+    return " ".join(text.split())
 
 
 def _parameters(method: type[Method]) -> list[Parameter]:

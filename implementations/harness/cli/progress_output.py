@@ -80,16 +80,21 @@ class Bars:
 class _OpenTask:
     description: str
     total: int | None
+    began: float
     done: int = 0
 
     def __str__(self) -> str:
         if self.total is None:
             return f"{self.description} {self.done:,}/?"
-        return f"{self.description} {self.done:,}/{self.total:,}"
+        left = ""
+        if 0 < self.done < self.total:
+            seconds = (time.monotonic() - self.began) / self.done * (self.total - self.done)
+            left = f" (about {timedelta(seconds=round(seconds))} left)"
+        return f"{self.description} {self.done:,}/{self.total:,}{left}"
 
 
 class Lines:
-    """Lines with the elapsed time and all open tasks, such as `0:12:00 runs 1/4, pruning 7/30`."""
+    """Lines with the elapsed time and all open tasks, such as `0:12:00 pruning 7/30 (about ...`."""
 
     def __init__(self) -> None:
         self.tasks: dict[int, _OpenTask] = {}
@@ -99,7 +104,7 @@ class Lines:
     def start(self, description: str, total: int | None) -> int:
         """Open a task of `total` steps."""
         self.opened += 1
-        self.tasks[self.opened] = _OpenTask(description, total)
+        self.tasks[self.opened] = _OpenTask(description, total, time.monotonic())
         return self.opened
 
     def advance(self, task: int, steps: int) -> None:

@@ -25,9 +25,13 @@ LARGEST = 1e19
 
 
 def parse_dtype(name: str | torch.dtype) -> torch.dtype:
-    """Return the dtype named `name`; raises `BadInput` for one that models cannot be loaded in."""
+    """Return the dtype named `name`, such as `bfloat16` or `bf16`.
+
+    Raises `BadInput` for one that models cannot be loaded in.
+    """
     known: dict[str, torch.dtype] = {dtype: getattr(torch, dtype) for dtype in DTYPES}
     short = str(name).removeprefix("torch.")
+    short = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}.get(short, short)
     if short not in known:
         raise BadInput(f"unknown dtype {short!r}; use {', '.join(known)}")
     return known[short]

@@ -96,6 +96,11 @@ def locate(source: str | os.PathLike[str]) -> Origin:
             f"unknown model {in_short(name, 100)!r}; use {MODEL_ALIAS!r}, an existing folder or a "
             f"hub id of the form ORG/NAME{hint}"
         )
+    if folder.parent.is_dir():
+        raise BadInput(
+            f"{folder.parent} has no folder {in_short(folder.name, 100)}; correct the name, or "
+            "work in another folder if it is a hub id"
+        )
     folder = hub_folder(name)
     # The folder of a snapshot is named after its commit.
     return Origin(folder, name, lambda: identify(folder, weights=folder.name))

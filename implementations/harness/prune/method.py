@@ -260,6 +260,11 @@ class Method(BaseModel, ABC):
         if cls.missing:
             raise BadInput(f"{cls.slug()} is not written yet: {cls.missing}")
         unknown = [name for name in parameters if name not in cls.model_fields]
+        if "pattern" in unknown and cls.capabilities.structured:
+            raise BadInput(
+                f"{cls.slug()} has no `pattern`, because it removes "
+                f"{', '.join(cls.capabilities.granularity)}; give a sparsity instead"
+            )
         if unknown:
             known = list(cls.model_fields)
             raise BadInput(unknown_name(unknown[0], known, f"{cls.slug()} parameter"))

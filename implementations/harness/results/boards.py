@@ -27,11 +27,12 @@ Needs neither torch nor transformers.
 from __future__ import annotations
 
 import math
+import os
 import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from implementations.harness.results.metric import (
     AFTER_PROMPT,
@@ -235,6 +236,8 @@ class Board:
     rows: tuple[Row, ...]
     timed_on: str
     """The machine and the number of threads of all seconds that are shown."""
+    shares_name: bool = False
+    """Whether another model of the same name has records."""
 
     @property
     def protocol(self) -> str:
@@ -248,8 +251,15 @@ class Board:
 
     @property
     def model(self) -> str:
-        """The model's name."""
-        return self.newest.model.name
+        """The model's name, with the beginning of its hash if another model has the same name."""
+        model = self.newest.model
+        return f"{model.name} {(model.sha256 or '')[:7]}" if self.shares_name else model.name
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The names by which the model can be requested, among them that of `atlas run --model`."""
+        model = self.newest.model
+        return self.model, model.name, model.source, os.path.normpath(model.source)
 
     @property
     def dtype(self) -> str:
@@ -334,8 +344,15 @@ def boards(records: Iterable[Record]) -> list[Board]:
         another = board.newest.model.source != board.newest.protocol.model
         return board.protocol != "smol", board.device != CPU, another, board.title
 
+    found = newest(records)
+    models = {(record.model.name, record.model.sha256) for record in found}
+    names = Counter(name for name, _ in models)
+    made = (
+        replace(board, shares_name=names[board.newest.model.name] > 1)
+        for board in map(_board, _grouped(found, _comparable))
+    )
     # Boards of equal titles stay ordered by their oldest record, which keeps their addresses.
-    return sorted(map(_board, _grouped(newest(records), _comparable)), key=place)
+    return sorted(made, key=place)
 
 
 def measured_alike(record: Record) -> Hashable:

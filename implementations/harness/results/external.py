@@ -19,7 +19,7 @@ from implementations.harness.results.files import (
     user_path,
 )
 from implementations.harness.results.record import DENSE, External
-from implementations.harness.results.store import methods
+from implementations.harness.results.store import IMPLEMENTATIONS, methods
 
 GROUP = "pruning_atlas.methods"
 """Entry point group in which packages register methods: `name = "package.module:Class"`."""
@@ -57,6 +57,11 @@ def check_name(name: str) -> None:
         # Installed packages are searched last, because that takes longest.
         if name not in methods() and name not in installed_methods():
             known = [*methods(), *installed_methods()]
+            entry = f"catalog/papers/{name}.yaml"
+            if name.isalnum() and (IMPLEMENTATIONS.parent / entry).is_file():
+                raise BadInput(
+                    f"{name} is in the catalog, but not implemented here; {entry} has its links"
+                )
             raise BadInput(
                 f"{unknown_name(name, known, 'method')} To use your own method, give its file, "
                 "such as ./mymethod.py"

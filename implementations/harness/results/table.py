@@ -39,7 +39,7 @@ class Filter:
             replace(board, rows=tuple(filter(self._row, board.rows)))
             for board in boards
             if (not self.protocols or board.protocol in self.protocols)
-            and (not self.models or board.model in self.models)
+            and (not self.models or not {*board.model_names}.isdisjoint(self.models))
         ]
         return [board for board in selected if board.rows or self._keeps_dense_alone]
 
@@ -54,7 +54,7 @@ class Filter:
         known = {
             "method": (self.methods, [DENSE, *(row.method for row in rows)]),
             "protocol": (self.protocols, [board.protocol for board in boards]),
-            "model": (self.models, [board.model for board in boards]),
+            "model": (self.models, [name for board in boards for name in board.model_names]),
             "granularity": (self.granularities, [g for row in rows for g in row.first.granularity]),
         }
         for what, (requested, existing) in known.items():

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 import pytest
 from rich.table import Table
 
-from implementations.harness.cli import progress_output, terminal
+from implementations.harness.cli import describe, progress_output, terminal
 from implementations.harness.cli.progress_output import show_progress
 from implementations.harness.cli.terminal import board_table, mean, times
 from implementations.harness.progress import task
 from implementations.harness.results.boards import Spread, boards
 from implementations.harness.results.record import Rate, Record, Speed
+from implementations.harness.results.store import IMPLEMENTATIONS, methods
 from implementations.harness.runs.record_checks import EXACT, SENSITIVE, Bounds, Comparison
 from implementations.harness.runs.sweep import Summary
 from implementations.harness.runs.verify import Verdict
@@ -284,7 +285,7 @@ def test_log_has_a_line_a_minute_with_all_open_tasks(capsys, monkeypatch):
         runs.advance(1100)
     first, second = capsys.readouterr().err.splitlines()
     assert first == "0:02:01 runs 0/1,200, decoder layers 2/?"
-    assert second == "2:02:01 runs 1,100/1,200"
+    assert second == "2:02:01 runs 1,100/1,200 (about 0:11:06 left)"
 
 
 def test_newline_in_an_error_is_escaped(screen):
@@ -300,3 +301,9 @@ def test_continuation_keeps_its_newlines(screen):
 def test_long_error_is_cut(screen):
     terminal.show_error("x" * 100_000)
     assert plain(screen) == f"error: {'x' * 2000}... (98,000 more characters)\n"
+
+
+@pytest.mark.parametrize("slug", methods())
+def test_differences_from_the_paper_are_plain_text(slug):
+    text = describe.differences(IMPLEMENTATIONS / slug / "README.md")
+    assert not re.search(r"[$]|\\[a-z]", text)

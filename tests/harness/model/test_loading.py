@@ -167,6 +167,10 @@ def test_accepts_added_token_without_embedding(dense):
     assert load_model(dense).tokenizer("word5")["input_ids"] == [5]
 
 
+def test_short_names_of_dtypes_are_known():
+    assert parse_dtype("bf16") == parse_dtype("torch.bfloat16") == torch.bfloat16
+
+
 def test_refuses_unknown_dtypes_and_devices_first():
     with pytest.raises(BadInput, match="unknown dtype 'int4'; use float32, bfloat16"):
         load_model("nowhere", dtype="int4")
@@ -214,6 +218,13 @@ def test_refuses_name_that_is_neither_folder_nor_hub_id(name, message, monkeypat
     monkeypatch.setattr(loading, "hub_folder", lambda name: pytest.fail("the hub was asked"))
     with pytest.raises(BadInput, match=message):
         load_model(name)
+
+
+def test_mistyped_folder_is_not_sought_on_the_hub(dense, monkeypatch):
+    monkeypatch.setattr(loading, "hub_folder", lambda name: pytest.fail("the hub was asked"))
+    monkeypatch.chdir(dense.parent.parent)
+    with pytest.raises(BadInput, match=f"{dense.parent.name} has no folder nope; correct the name"):
+        load_model(f"{dense.parent.name}/nope")
 
 
 def test_refuses_file(dense):

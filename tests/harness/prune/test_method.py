@@ -343,6 +343,11 @@ def test_reports_methods_that_overflow_or_empty_the_model():
         Emptying().apply(tiny_model())
 
 
+def test_structured_method_without_patterns_says_so():
+    with pytest.raises(BadInput, match="flap has no `pattern`, because it removes kv-groups, chan"):
+        get_method("flap").configure(pattern="2:4")
+
+
 @pytest.mark.parametrize("leave", [lambda code: os._exit(code), sys.exit])
 def test_a_method_cannot_end_the_process(leave):
     class Leaving(First):

@@ -109,6 +109,7 @@ def test_unusable_file_is_refused(file, content, message):
     [
         ("./nosuch.py", "there is no file ./nosuch.py"),
         ("nosuch", "unknown method"),
+        ("llmbarber", "is in the catalog, but not implemented here"),
         ("no_such_package:First", "ModuleNotFoundError"),
         ("implementations.wanda:Wanda", "is a method of the atlas; use wanda"),
     ],

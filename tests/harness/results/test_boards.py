@@ -10,6 +10,7 @@ import pytest
 
 from implementations.harness.results.boards import FAMILIES, Board, Row, Spread, boards, newest
 from implementations.harness.results.record import Dense, Rate, Record, Speed
+from implementations.harness.results.table import Filter
 
 Make = Callable[..., Record]
 OTHER = "20261124T000000Z-22222222"
@@ -201,6 +202,19 @@ def test_boards_of_accelerators_follow_that_of_the_cpu(at: Make):
     hardware = first.hardware.model_copy(update={"accelerator": "AMD Instinct"})
     result = boards([at("wanda", 0.5, 1.0, hardware=hardware), first])
     assert [board.device for board in result] == ["CPU", "AMD Instinct"]
+
+
+def test_models_of_one_name_are_told_apart_and_found_by_the_path_of_the_run(at: Make):
+    first = at("wanda", 0.5, 40.0)
+    models = [
+        first.model.model_copy(update={"name": "llama", "source": source, "sha256": digit * 64})
+        for source, digit in (("./a/llama", "a"), ("b/llama/", "b"))
+    ]
+    both = boards([at("wanda", 0.5, 40.0, model=model) for model in models])
+    assert [board.model for board in both] == ["llama aaaaaaa", "llama bbbbbbb"]
+    assert len({board.title for board in both}) == len({board.place for board in both}) == 2
+    for wanted, found in (("a/llama", both[:1]), ("b/llama", both[1:]), ("llama", both)):
+        assert Filter(models=(wanted,))(both) == found
 
 
 def test_board_of_the_protocols_model_is_first(at: Make):

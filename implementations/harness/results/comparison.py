@@ -18,6 +18,7 @@ from implementations.harness.results.metric import (
     DIVERGENCE,
     TIE,
     beside,
+    percentage,
     subject,
 )
 from implementations.harness.results.ranking import (
@@ -30,11 +31,13 @@ from implementations.harness.results.ranking import (
     ranking_metrics,
     ranks,
 )
+from implementations.harness.results.record import DENSE
 
 COLUMNS = {
     "rank": "Rank",
     "method": "Method",
-    "settings": "Sparsity",
+    "sparsity": "Sparsity",
+    "settings": "Settings",
     "kind": "Class",
     "perplexity": "Perplexity",
     "ratio": "× dense",
@@ -44,16 +47,21 @@ COLUMNS = {
     "memory": "Peak memory (MB)",
     "decode": "Decode speed",
 }
-LEFT = ("method", "settings", "kind")
+VISIBLE = 0.005
+"""Difference between requested and achieved sparsity from which both are shown."""
+LEFT = ("method", "sparsity", "settings", "kind")
 """Columns that are aligned on the left."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One method at one sparsity; a value is None if a run lacks it."""
+    """One method at one sparsity, or the dense model; a value is None if a run lacks it."""
 
     method: str
+    sparsity: str
+    """The requested sparsity or pattern, and the achieved one if it differs visibly."""
     settings: str
+    """The fields that differ from their defaults."""
     kind: str
     """The class, such as `structured, one-shot`; empty if all rows of a sparsity compete."""
     rank: Rank | None
@@ -72,22 +80,24 @@ class Line:
     """Peak memory in bytes, including the model (see `Peak`)."""
     decode: float | None
     """Decoding speed relative to dense."""
+    best: bool
+    """Whether it is clearly better than all rows that compete with it, of which there are some."""
     labels: tuple[str, ...] = ()
-
-    @property
-    def best(self) -> bool:
-        """Whether no other row is clearly better."""
-        return self.rank is not None and self.rank.first == 1
 
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """The table of one board: the methods of each sparsity and class by rank."""
+    """The table of one board: the dense model, then the methods of each sparsity by rank."""
 
     board: Board
     metric: str
     """The perplexity that is shown."""
     lines: tuple[Line, ...]
+
+    @property
+    def pruned(self) -> tuple[Line, ...]:
+        """The lines without that of the dense model, the first one."""
+        return self.lines[1:]
 
     @property
     def caption(self) -> str:
@@ -113,7 +123,8 @@ class ComparisonTable:
             "divergence from the dense model in nats per token; agreement: share of positions with "
             f"the dense model's most likely token. {competing}{timed}Rows that share a rank differ "
             f"by at most {100 * TIE:g} % of the loss in nats per token, or, if both have {SEEDS} "
-            "seeds or more, by at most the sum of their standard deviations."
+            "seeds or more, by at most the sum of their standard deviations. Bold rows are better "
+            "than all that compete with them."
         )
 
 
@@ -131,13 +142,13 @@ def _comparison(board: Board) -> ComparisonTable:
     metric = ranking_metrics(board)[0]
     groups = _competing(board.rows)
     mixed = len(groups) > len({_share(group[0]) for group in groups})
-    lines = []
+    lines = [_dense_line(board, metric)]
     for group in groups:
         kind = _kind(group[0]) if mixed else ""
         losses = {i: one for i, row in enumerate(group) if (one := loss(row, board))}
         places = ranks(losses)
         order = sorted(range(len(group)), key=lambda i: losses[i].mean if i in losses else math.inf)
-        lines += [_line(group[i], kind, metric, places.get(i)) for i in order]
+        lines += [_line(group[i], board, kind, metric, places.get(i), len(losses)) for i in order]
     return ComparisonTable(board, metric, tuple(lines))
 
 
@@ -164,11 +175,35 @@ def _kind(row: Row) -> str:
     return f"{'structured' if row.first.structured else 'unstructured'}, {kind}"
 
 
-def _line(row: Row, kind: str, metric: str, rank: Rank | None) -> Line:
-    decode = row.rate("decode")
+def _dense_line(board: Board, metric: str) -> Line:
+    return Line(
+        method=DENSE,
+        sparsity="",
+        settings="",
+        kind="",
+        rank=None,
+        perplexity=Spread(board.dense.values[metric]),
+        ratio=Spread(1.0),
+        divergence=None,
+        agreement=None,
+        seconds=None,
+        memory=None,
+        decode=None,
+        best=False,
+    )
+
+
+def _line(row: Row, board: Board, kind: str, metric: str, rank: Rank | None, ranked: int) -> Line:
+    decode, record = row.rate("decode"), row.first
+    missed = abs(row.achieved - record.asked) >= VISIBLE
+    versions = {other.first.external for other in board.rows if other.method == row.method}
+    settings = record.settings.removeprefix(record.removed).strip()
+    if len(versions) == 1:  # otherwise the version of a file is a setting, too
+        settings = " ".join(record.changes)
     return Line(
         method=row.method,
-        settings=row.settings,
+        sparsity=record.removed + missed * f" ({percentage(row.achieved)} achieved)",
+        settings=settings,
         kind=kind,
         rank=rank,
         perplexity=row.value(metric),
@@ -178,6 +213,7 @@ def _line(row: Row, kind: str, metric: str, rank: Rank | None) -> Line:
         seconds=row.seconds("prune"),
         memory=row.memory,
         decode=decode.ratio if decode else None,
+        best=rank is not None and rank.last == 1 < ranked,
         labels=row.labels,
     )
 
@@ -196,6 +232,7 @@ def cells(line: Line) -> dict[str, str]:
     return {
         "rank": str(line.rank or ("collapsed" if "collapsed" in line.labels else "")),
         "method": line.method,
+        "sparsity": line.sparsity,
         "settings": line.settings,
         "kind": line.kind,
         "perplexity": spread(line.perplexity, 2),

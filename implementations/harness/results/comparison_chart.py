@@ -18,13 +18,13 @@ LONG = 5.0
 
 def draw(comparisons: Sequence[ComparisonTable]) -> Figure:
     """Draw one panel per table: perplexity relative to dense, mean ± deviation over seeds."""
-    counts = [len(comparison.lines) for comparison in comparisons]
-    longest = max(len(_label(line)) for comparison in comparisons for line in comparison.lines)
+    counts = [len(comparison.pruned) for comparison in comparisons]
+    longest = max(len(_label(line)) for comparison in comparisons for line in comparison.pruned)
     size = max(6.4, PLOT + CHARACTER * longest), sum(ROW * count + 0.9 for count in counts)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(counts), squeeze=False, gridspec_kw={"height_ratios": counts})
     for axes, comparison in zip(panels[:, 0], comparisons, strict=True):
-        known = [(line, line.ratio) for line in comparison.lines if line.ratio]
+        known = [(line, line.ratio) for line in comparison.pruned if line.ratio]
         places = range(len(known))
         means = [ratio.mean for _, ratio in known]
         axes.errorbar(
@@ -50,7 +50,7 @@ def draw(comparisons: Sequence[ComparisonTable]) -> Figure:
 
 def _label(line: Line) -> str:
     """Name a row: its method, sparsity and settings, and the class if there are several."""
-    return "  ".join(filter(None, (line.method, line.settings, line.kind)))
+    return "  ".join(filter(None, (line.method, line.sparsity, line.settings, line.kind)))
 
 
 def to_svg(figure: Figure) -> str:

@@ -410,18 +410,24 @@ class Record(StrictModel):
         return pattern if isinstance(pattern, str) else None
 
     @property
-    def settings(self) -> str:
-        """Readable settings: `50 %` or `2:4`, then the fields that differ from their defaults.
+    def removed(self) -> str:
+        """What was requested: `50 %` or `2:4`, with the bits per weight of a method that quantises.
 
-        The bits per weight of a method that quantises are included, as in `50 %, 1.52 bits`, and
-        the start of the hash of an external method's file, as in `50 % file=3f2a1c`.
+        Empty for the dense model.
         """
+        share, bits = self.pattern or f"{100 * self.asked:g} %", self.footprint.bits
         if self.method == DENSE:
             return ""
-        share, bits = self.pattern or f"{100 * self.asked:g} %", self.footprint.bits
+        return share if bits is None else f"{share}, {bits:.2f} bits"
+
+    @property
+    def settings(self) -> str:
+        """What was requested, then the fields that differ from their defaults.
+
+        The start of the hash of an external method's file is included, as in `50 % file=3f2a1c`.
+        """
         version = [] if self.external is None else [f"file={self.external.sha256[:6]}"]
-        words = [share if bits is None else f"{share}, {bits:.2f} bits", *self.changes, *version]
-        return " ".join(words)
+        return " ".join(filter(None, (self.removed, *self.changes, *version)))
 
     @property
     def relevant_versions(self) -> dict[str, str | None]:

@@ -53,28 +53,44 @@ def tables(seeds):
 def test_methods_of_one_sparsity_are_ranked_and_ties_share_a_rank(tables):
     (table,) = tables
     assert [(line.method, str(line.rank)) for line in table.lines] == [
+        ("dense", "None"),
         ("sparsegpt", "1–2"),  # 40.0 ± 1 and 41.5 ± 1 overlap
         ("wanda", "1–2"),
         ("magnitude", "3"),
         ("random", "None"),  # collapsed
         ("ria", "1"),
     ]
-    assert [line.method for line in table.lines if line.best] == ["sparsegpt", "wanda", "ria"]
+    assert not any(line.best for line in table.lines)  # a tie, and one without a competitor
 
 
-def test_markdown_has_a_row_per_method_and_the_best_are_bold(tables):
+def test_a_row_that_is_clearly_better_than_all_others_is_the_best(seeds):
+    (table,) = compared(boards([*seeds("wanda", 0.5, 41.5), *seeds("alps", 0.5, 30.0)]))
+    assert [line.method for line in table.lines if line.best] == ["alps"]
+    assert "| **1** | **alps** | **50 %** |" in to_markdown([table])
+    assert r"\textbf{alps} & \textbf{50 \%}" in to_latex([table])
+
+
+def test_a_row_that_missed_the_sparsity_shows_the_achieved_one_and_has_no_rank(at):
+    (table,) = compared(boards([at("slicegpt", 0.5, 25.0, achieved=0.31), at("wanda", 0.5, 40.0)]))
+    assert [(line.method, line.sparsity, str(line.rank)) for line in table.lines[1:]] == [
+        ("wanda", "50 %", "1"),
+        ("slicegpt", "50 % (31.0 % achieved)", "None"),
+    ]
+
+
+def test_markdown_has_a_row_for_the_dense_model_and_each_method(tables):
     lines = to_markdown(tables).splitlines()
     assert lines[0].startswith("| Rank | Method | Sparsity | Perplexity | × dense | KL | Agreement")
-    assert lines[2].startswith(
-        "| **1–2** | **sparsegpt** | **50 %** | **40.00 ± 1.00** | **2.00 ± 0.05** | "
-        "**0.400 ± 0.010** | **75.0 ± 0.0 %**"
+    assert lines[2].startswith("|  | dense |  | 20.00 | 1.00 |  |")
+    assert lines[3].startswith(
+        "| 1–2 | sparsegpt | 50 % | 40.00 ± 1.00 | 2.00 ± 0.05 | 0.400 ± 0.010 | 75.0 ± 0.0 %"
     )
-    assert lines[5].startswith("| collapsed | random | 50 % | 5,000.00 ± 1.00 |")
+    assert lines[6].startswith("| collapsed | random | 50 % | 5,000.00 ± 1.00 |")
     assert "mean ± standard deviation over 3 seeds. The dense perplexity is 20.00" in lines[-1]
-    assert lines[-1].endswith(
+    assert (
         "Rows that share a rank differ by at most 5 % of the loss in nats per token, or, if "
         "both have 3 seeds or more, by at most the sum of their standard deviations."
-    )
+    ) in lines[-1]
 
 
 def test_only_rows_of_one_sparsity_and_class_are_ranked_with_each_other(at):
@@ -88,7 +104,7 @@ def test_only_rows_of_one_sparsity_and_class_are_ranked_with_each_other(at):
         at("sparsegpt", 0.7, 70.0),
     ]
     (table,) = compared(boards(records))
-    assert [(line.method, line.kind, str(line.rank)) for line in table.lines] == [
+    assert [(line.method, line.kind, str(line.rank)) for line in table.pruned] == [
         ("wanda", "unstructured, one-shot", "1"),
         ("ria", "unstructured, one-shot", "2"),
         ("flap", "structured, one-shot", "1"),
@@ -99,7 +115,7 @@ def test_only_rows_of_one_sparsity_and_class_are_ranked_with_each_other(at):
     text = to_markdown([table])
     assert "| Rank | Method | Sparsity | Class | Perplexity |" in text
     assert "| 2 | ria | 50 % | unstructured, one-shot | 40.00 |" in text
-    assert r"\textbf{flap} & \textbf{50 \%} & \textbf{structured, one-shot}" in to_latex([table])
+    assert r"flap & 50 \% & structured, one-shot" in to_latex([table])
     (axes,) = draw([table]).axes
     assert axes.get_yticklabels()[2].get_text() == "flap  50 %  structured, one-shot"
 
@@ -117,15 +133,13 @@ def test_class_is_shown_only_where_it_separates_rows_of_one_sparsity(tables, at)
     assert "Class" not in to_markdown(tables)
     heads = at("flap", 0.2, 30.0, granularity=("kv-groups", "channels"))
     (table,) = compared(boards([heads, at("wanda", 0.5, 30.0)]))
-    assert [line.kind for line in table.lines] == ["", ""]
+    assert [line.kind for line in table.lines] == ["", "", ""]
     assert "same sparsity and class" not in table.caption
 
 
-def test_latex_escapes_and_marks_the_best(tables):
+def test_latex_is_escaped(tables):
     text = to_latex(tables)
-    assert (
-        r"\textbf{1--2} & \textbf{sparsegpt} & \textbf{50 \%} & \textbf{40.00 $\pm$ 1.00}" in text
-    )
+    assert r"  1--2 & sparsegpt & 50 \% & 40.00 $\pm$ 1.00" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
     (columns,) = {line.count("&") for line in text.splitlines() if line.endswith(r"\\")}
     assert text.partition(r"\begin{tabular}{")[2].partition("}")[0].count("r") == columns - 1
@@ -152,10 +166,14 @@ def test_own_method_stands_beside_the_others(at):
     origin = External(source="./mine.py", sha256="ab" * 32)
     records = [at("wanda", 0.5, 40.0), at("mine", 0.5, 30.0, external=origin)]
     (table,) = compared(boards(records))
-    assert [(line.method, line.settings, line.labels) for line in table.lines] == [
-        ("mine", "50 % file=ababab", ("external",)),
-        ("wanda", "50 %", ()),
+    assert [(line.method, line.sparsity, line.settings, line.labels) for line in table.pruned] == [
+        ("mine", "50 %", "", ("external",)),
+        ("wanda", "50 %", "", ()),
     ]
+    changed = External(source="./mine.py", sha256="cd" * 32)
+    (table,) = compared(boards([*records, at("mine", 0.5, 29.0, external=changed)]))
+    settings = [line.settings for line in table.pruned if line.method == "mine"]
+    assert settings == ["file=cdcdcd", "file=ababab"]
 
 
 def test_chart_has_a_point_and_a_label_per_method(tables):

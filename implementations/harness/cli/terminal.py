@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
@@ -200,7 +200,8 @@ def show_comparisons(comparisons: Sequence[ComparisonTable]) -> None:
         names = columns(comparison)
         table = Table(box=None, pad_edge=False)
         for name in names:
-            table.add_column(COLUMNS[name], justify="left" if name in LEFT else "right")
+            side: JustifyMethod = "left" if name in LEFT else "right"
+            table.add_column(COLUMNS[name], justify=side, overflow="fold")
         for line in comparison.lines:
             texts = cells(line)
             table.add_row(*(texts[name] for name in names), style="bold" if line.best else "")

@@ -59,7 +59,7 @@ def zero_sparsity_removes_nothing(method: type[Method], family: str) -> None:
     assert outcome.asked == outcome.achieved == 0
 
 
-@clause()
+@clause(every=True)
 def sparsity_is_met(method: type[Method], family: str) -> None:
     """The requested sparsity is met exactly, or for units within half of the largest unit.
 

@@ -57,7 +57,8 @@ def cases(method: type[Method]) -> Iterator[Case]:
         families["refused" if refused else "supported"].append(family)
     for clause in CLAUSES:
         if clause.of(method):
-            for family in families[clause.families]:
+            found = families[clause.families]
+            for family in found if clause.every else found[:1]:
                 yield Case(clause, method, family)
 
 

@@ -4,8 +4,9 @@
     def slicing_equals_masking(method, family): ...
 
 The decorated function raises `AssertionError` if the promise is broken. The first argument
-describes which methods the clause covers; `when` and `kinds` select them. Methods that prune for
-a prompt do not change the model, so they have separate clauses.
+describes which methods the clause covers; `when` and `kinds` select them. With `every`, it is
+checked on every family, else on the first. Methods that prune for a prompt do not change the model,
+so they have separate clauses.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Clause:
     """Whether it is checked on families that the method supports, refuses, or that are unknown."""
     kinds: Kinds
     """Whether it covers methods that prune the model, for a prompt, or both."""
+    every: bool
+    """Whether its result may depend on the family; otherwise one family is enough."""
 
     def of(self, method: type[Method]) -> bool:
         """Return whether the clause covers the method."""
@@ -52,11 +55,12 @@ def clause(
     when: When = lambda method: True,
     families: Families = "supported",
     kinds: Kinds = "static",
+    every: bool = False,
 ) -> Callable[[Check], Check]:
     """Register a function as a clause of the contract."""
 
     def register(check: Check) -> Check:
-        CLAUSES.append(Clause(check, covers, when, families, kinds))
+        CLAUSES.append(Clause(check, covers, when, families, kinds, every))
         return check
 
     return register

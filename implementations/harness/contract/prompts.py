@@ -63,7 +63,7 @@ def dense_model_reads_the_prompt(method: type[Method], family: str) -> None:
         assert not close(found[:, PROMPT:], dense[:, PROMPT:])
 
 
-@clause("methods that act while the model runs", kinds="input-dependent")
+@clause("methods that act while the model runs", kinds="input-dependent", every=True)
 def decoding_equals_a_single_pass(method: type[Method], family: str) -> None:
     """Prefill and decoding with the cache give the logits of one pass over the whole text.
 

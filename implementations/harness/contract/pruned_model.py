@@ -125,6 +125,7 @@ HALVES = {f"{part}-{side}" for part in PARTS for side in ("inputs", "outputs")}
         and method.capabilities.changes == ("linears",)
         and not method.capabilities.changes_all_weights
     ),
+    every=True,
 )
 def slicing_equals_masking(method: type[Method], family: str) -> None:
     """The smaller model computes the same as the large one with the removed parts masked."""
@@ -143,7 +144,7 @@ def slicing_equals_masking(method: type[Method], family: str) -> None:
     assert equal, "the smaller model does not compute the same as the masked one"
 
 
-@clause("methods that remove experts", when=removes_experts)
+@clause("methods that remove experts", when=removes_experts, every=True)
 def remaining_experts_are_unchanged(method: type[Method], family: str) -> None:
     """The remaining experts keep their weights and order, and compute as if others were masked.
 
@@ -196,7 +197,7 @@ def half_precision_works(method: type[Method], family: str) -> None:
         assert left == wide, removed
 
 
-@clause()
+@clause(every=True)
 def reloads_with_the_same_logits(method: type[Method], family: str) -> None:
     """After saving and reloading, logits and generated tokens are equal, with and without cache."""
     model = reference(method, family).model

@@ -105,7 +105,7 @@ def unsupported_family_is_refused(method: type[Method], family: str) -> None:
     assert "llama" in message
 
 
-@clause("families that a method refuses", families="refused", kinds="all")
+@clause("families that a method refuses", families="refused", kinds="all", every=True)
 def refused_family_names_the_reason(method: type[Method], family: str) -> None:
     """A family that the method refuses is refused with the reason."""
     model = tiny_model(family)

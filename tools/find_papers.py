@@ -1,4 +1,4 @@
-"""Propose papers that the catalog does not have: `python tools/find_papers.py`.
+"""Propose papers that the catalog does not have: `python tools/find_papers.py [--list FILE]`.
 
 Prints a Markdown checklist, in which each paper has the command that adds it.
 """
@@ -19,7 +19,7 @@ from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.declined import load_declined
 from tools.catalog.entries.loader import PAPERS, load_catalog
 from tools.command_line import PapersFolder, fail, program
-from tools.discovery.listings import listings
+from tools.discovery.listings import listings, local_list
 from tools.discovery.proposals import checklist, find_new
 from tools.sources.client import Client
 from tools.sources.errors import BadSetting
@@ -36,13 +36,13 @@ def find_papers(
             help=f"Oldest date of submission to arXiv (default: {DAYS} days ago)",
         ),
     ] = None,
-    lists: Annotated[
-        list[Path] | None,
+    file: Annotated[
+        Path | None,
         typer.Option(
+            "--list",
             exists=True,
             dir_okay=False,
-            help="Read this list in Markdown instead of downloading the Awesome lists; repeat the "
-            "option for more",
+            help="Only read this list in Markdown, such as an Awesome list; needs no network",
         ),
     ] = None,
     contact: Annotated[
@@ -61,7 +61,7 @@ def find_papers(
     start = (since or today - timedelta(days=DAYS)).date()
     console = Console(stderr=True)
     try:
-        sources = list(listings(start, today.date(), lists or ()))
+        sources = [local_list(file)] if file else list(listings(start, today.date()))
         known, declined = load_catalog(papers), load_declined(papers)
         with Client(contact) as client, console.status("Sources") as status:
             found = find_new(

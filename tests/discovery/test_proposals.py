@@ -11,9 +11,9 @@ import pytest
 from tests.sources.replay import DATA, UNREACHABLE, Answer, Replay, feed, stored
 from tools.catalog.entries.declined import DeclinedPaper
 from tools.catalog.entries.loader import PAPERS, load_catalog
+from tools.discovery.list_parser import Link
 from tools.discovery.listings import VENUE_TERMS, VENUES, Candidate, listings
 from tools.discovery.proposals import Proposals, checklist, find_new, markdown
-from tools.lists.parser import Link
 from tools.sources.client import Client
 
 DECLINED = DeclinedPaper.model_validate(
@@ -41,9 +41,9 @@ def replay(monkeypatch: pytest.MonkeyPatch) -> Replay:
     return made
 
 
-def found(papers: Path, since: date = date(2026, 10, 1), *files: Path) -> Proposals:
+def found(papers: Path, since: date = date(2026, 10, 1)) -> Proposals:
     with Client(None) as client:
-        sources = listings(since, date(2026, 11, 29), files)
+        sources = listings(since, date(2026, 11, 29))
         return find_new(sources, client, load_catalog(papers), [DECLINED])
 
 
@@ -138,12 +138,6 @@ def test_empty_list_is_a_failure(replay: Replay, papers: Path) -> None:
     """A list that was moved may leave a page that is not a list."""
     replay.say("raw.githubusercontent.com", Answer(b"# Moved\n"))
     assert "pruning.md has no line that names a paper" in " ".join(found(papers).failures)
-
-
-def test_local_files_replace_the_lists(replay: Replay, papers: Path) -> None:
-    new = found(papers, date(2026, 10, 1), DATA / "lists" / "pprp.md").new
-    assert [*new] == ["arXiv", "OpenReview", "pprp.md"]
-    assert new["pprp.md"][0].date == "ICML 2026"
 
 
 def test_untrusted_titles_are_inert_on_github() -> None:

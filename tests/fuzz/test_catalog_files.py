@@ -8,8 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.foreign import fuzz, value_or_refusal
-from tools.adding.draft import Draft, EntryError
-from tools.adding.draft_input import READERS, add_file
 from tools.catalog.checks import check
 from tools.catalog.checks.layout import fix
 from tools.catalog.documents.yaml_reader import parse
@@ -17,8 +15,6 @@ from tools.catalog.entries.files import WriteError
 from tools.catalog.entries.loader import PAPERS, read_catalog
 from tools.catalog.entries.writer import canonical
 from tools.check_catalog import as_annotations, as_text
-from tools.sources.errors import SourceError
-from tools.sources.names.references import Unidentified
 
 LETTERS = st.text(
     alphabet="{}[]:,&*!|>-'\"#%@ \n\tab1.~?=<\\é\u0301\u202e\x00\x1b\ufeff", max_size=60
@@ -81,17 +77,6 @@ def test_layout_is_stable(text):
     if not document.problems and not document.comments:
         written = canonical(document.data)
         assert canonical(parse(written, Path("paper.yaml")).data) == written
-
-
-@fuzz
-@given(
-    content=entries() | LETTERS | st.lists(LETTERS | WORDS).map("\n### Title\n".join),
-    ending=st.sampled_from([*READERS]),
-)
-def test_any_input_file(tmp_path, content, ending):
-    path = tmp_path / f"paper{ending}"
-    path.write_bytes(content.encode(errors="replace"))
-    value_or_refusal(lambda: add_file(Draft(), path), (EntryError, SourceError, Unidentified))
 
 
 def test_reports_special_files_without_waiting(folder):

@@ -1,4 +1,4 @@
-"""Any Markdown is read as a list or form, and is safe on a page."""
+"""Any Markdown is read as a list, and is safe on a page."""
 
 import re
 from html.parser import HTMLParser
@@ -9,12 +9,9 @@ from markdown import Markdown
 
 from implementations.harness.errors import BadInput
 from tests.fuzz.foreign import fuzz, value_or_refusal
-from tools.adding.draft import EntryError
-from tools.adding.draft_input import read_form
 from tools.catalog.entries.loader import load_catalog
-from tools.import_list import as_text
-from tools.lists.comparison import compare
-from tools.lists.parser import read_list
+from tools.discovery.known_papers import add_command, index_papers
+from tools.discovery.list_parser import read_list
 from tools.site.formulas import Formulas
 from tools.site.markdown import rebase
 from tools.site.quotes import linked, quotes
@@ -99,7 +96,7 @@ def test_any_formula(tex):
     value_or_refusal(lambda: shown(f"${tex}$\n\n$$\n{tex}\n$$\n"), BadInput)
 
 
-PAPERS = load_catalog()
+INDEX = index_papers(load_catalog())
 
 
 @fuzz
@@ -120,21 +117,9 @@ PAPERS = load_catalog()
 def test_any_list(lines, pump):
     much = pump * (4_900 // len(pump))
     text = "\n".join([*lines, f"- [2023.07] A Title of{much}Words, ICML 2023"])
-    compared = compare(read_list(text), PAPERS)
-    assert "\x1b" not in "".join(as_text(compared))
-
-
-@fuzz
-@given(
-    text=st.lists(MARKS | TEXT | st.sampled_from(["### Title\n", "### ", "### Kind\n", " ("])).map(
-        "".join
-    )
-)
-def test_any_form(text):
-    value_or_refusal(lambda: read_form(text), EntryError)
-    value_or_refusal(
-        lambda: read_form(text + "### " + " " * 9_000 + "x" + " (" * 9_000), EntryError
-    )
+    for item in read_list(text):
+        INDEX.find(item.title, item.links)
+        assert "\x1b" not in add_command(item.title, item.links)
 
 
 def test_quotes_of_many_pieces_are_read_quickly():

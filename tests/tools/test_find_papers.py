@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources.replay import DATA, UNREACHABLE, Replay, index, stored
+from tests.sources.replay import UNREACHABLE, Replay, index, stored
 from tests.tools.conftest import Ended, invoke
 from tools.catalog.documents.diagnostics import CatalogError, Problem
 from tools.catalog.schema.vocabulary import Words
@@ -27,13 +27,37 @@ def find(papers: Path, *options: object) -> Ended:
     return invoke(app, "--papers", papers, *options)
 
 
-def test_prints_a_checklist(offline: Replay, papers: Path) -> None:
-    lists = DATA / "lists"
-    done = find(papers, "--lists", lists / "pprp.md", "--lists", lists / "hrcheng.md")
+def test_prints_the_papers_of_a_list_that_the_catalog_lacks(
+    offline: Replay, papers: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "list.md"
+    file.write_text(
+        "- [A New Pruner of LLMs](https://arxiv.org/abs/2601.00001v2), ICML 2026\n"
+        "- [Other words here](https://arxiv.org/pdf/2312.11983)\n"
+        "- A Declined Pruner of Tokens [pdf](https://mirror.org/1)\n"
+        "- [2026.01] It's $(new); rm -rf\n"
+    )
+    paper = "- {title: A Declined Pruner of Tokens, ids: {arxiv: '2601.00003'}, reason: Tokens.}"
+    (papers.parent / "declined.yaml").write_text(f"about: x\npapers:\n{paper}\n", encoding="utf-8")
+    done = find(papers, "--list", file)
     assert done.code == 0
-    assert done.out.startswith("## pprp.md\n\n- [ ] Invented Masks: Semi-structured Pruning of")
-    assert "\n## hrcheng.md\n\n- [ ] KS-Lottery" in done.out
-    assert "\n## Not read\n\n- arXiv: export.arxiv.org cannot be reached" in done.out
+    command = "python tools/add_paper.py"
+    assert done.out.splitlines() == [
+        "## list.md",
+        "",
+        f"- [ ] A New Pruner of LLMs, ICML 2026: `{command} 2601.00001`",
+        rf"""- [ ] It's \$(new); rm -rf, 2026-01: `{command} 'It'"'"'s $(new); rm -rf'`""",
+    ]
+    assert offline.requests == []
+
+
+def test_a_list_without_papers_is_refused(papers: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.md").write_text("# Moved\n")
+    assert "names no paper" in find(papers, "--list", tmp_path / "list.md").err
+
+
+def test_names_sources_that_failed(offline: Replay, papers: Path) -> None:
+    assert "## Not read\n\n- arXiv: export.arxiv.org cannot be reached" in find(papers).out
 
 
 def test_nothing_new_prints_nothing(replay: Replay, papers: Path) -> None:
@@ -57,7 +81,7 @@ def test_fails_if_no_source_can_be_read(offline: Replay, papers: Path) -> None:
     [
         (["--since", "2999-01-01"], 2, "2999-01-01 is in the future"),
         (["--since", "last week"], 2, "last week"),
-        (["--lists", "absent.md"], 2, "absent.md"),
+        (["--list", "absent.md"], 2, "absent.md"),
         (["--contact", "me"], 1, "the contact 'me' is not an e-mail address"),
     ],
 )

@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from implementations.harness.errors import BadInput
 from implementations.harness.results.reading import read_text
 from tools.catalog.schema.identifiers import page
 from tools.catalog.schema.vocabulary import vocabulary
-from tools.lists.parser import Item, Link, read_list
+from tools.discovery.list_parser import Item, Link, read_list
 from tools.sources.client import MAX_BYTES, Client, Site
 from tools.sources.errors import CHECK, LATER, Malformed
 from tools.sources.lookup.normalization import normalize
@@ -101,13 +102,26 @@ class Listing(NamedTuple):
     """The heading of its proposals."""
     name: str
     read: Callable[[Client], Iterator[Candidate]]
+    filtered: bool = True
+    """Whether only papers on topic are proposed."""
 
 
-def listings(since: date, today: date, files: Iterable[Path] = ()) -> Iterator[Listing]:
+def local_list(path: Path) -> Listing:
+    """Return the listing of a file in Markdown."""
+
+    def read(client: Client) -> Iterator[Candidate]:
+        items = read_list(read_text(path, MAX_BYTES))
+        if not items:
+            raise BadInput(f"{path} names no paper; give a list in Markdown with a paper per line")
+        return _candidates(items, AwesomeList("", "", ""))
+
+    return Listing(path.name, path.name, read, filtered=False)
+
+
+def listings(since: date, today: date) -> Iterator[Listing]:
     """Yield all listings.
 
-    arXiv is read back to `since`, OpenReview for the years from `since` to `today`. Local `files`
-    replace the Awesome lists.
+    arXiv is read back to `since`, OpenReview for the years from `since` to `today`.
     """
     yield Listing("arXiv", "arXiv", partial(_arxiv, since.isoformat()))
     labels = {term.word: term.label for term in vocabulary()["venues"].terms.values()}
@@ -116,8 +130,7 @@ def listings(since: date, today: date, files: Iterable[Path] = ()) -> Iterator[L
             name = f"{labels[venue]} {year}"
             read = partial(_openreview, group.format(year=year), name, year)
             yield Listing("OpenReview", f"OpenReview ({name})", read)
-    local = [Listing(path.name, path.name, partial(_file, path)) for path in files]
-    yield from local or [Listing(one.name, one.name, partial(_download, one)) for one in LISTS]
+    yield from (Listing(one.name, one.name, partial(_download, one)) for one in LISTS)
 
 
 def _arxiv(since: str, client: Client) -> Iterator[Candidate]:
@@ -176,11 +189,6 @@ def _download(source: AwesomeList, client: Client) -> Iterator[Candidate]:
     if not items:
         raise Malformed(f"{GITHUB.host}{path} has no line that names a paper", CHECK)
     yield from _candidates(items, source)
-
-
-def _file(path: Path, client: Client) -> Iterator[Candidate]:
-    items = read_list(read_text(path, MAX_BYTES))
-    yield from _candidates(items, AwesomeList("", "", ""))
 
 
 def _candidates(items: Iterable[Item], source: AwesomeList) -> Iterator[Candidate]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from implementations.harness.errors import escape
 from tools.catalog.entries.declined import DeclinedPaper
 from tools.catalog.schema.paper import Paper
+from tools.discovery.known_papers import Index, add_command, index_declined, index_papers
 from tools.discovery.listings import Candidate, Listing
 from tools.discovery.topic import on_topic
-from tools.lists.comparison import Index, add_command, index_declined, index_papers
 from tools.sources.client import Client
 from tools.sources.errors import SourceError
 
@@ -49,7 +49,7 @@ def find_new(
         try:
             for count, paper in enumerate(listing.read(client), start=1):
                 progress(listing.name, count)
-                if not _is_on_topic(paper):
+                if listing.filtered and not _is_on_topic(paper):
                     continue
                 if any(index.find(paper.title, paper.links) for index in known):
                     continue

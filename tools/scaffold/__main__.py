@@ -21,7 +21,7 @@ def main(
         papers = load_catalog()
         if slug not in papers:
             raise ScaffoldError(
-                f"the catalog has no entry '{slug}'; add it with tools/add_paper.py ... --scaffold"
+                f"the catalog has no entry '{slug}'; add it with tools/add_paper.py"
             )
         files = scaffold(slug, papers[slug], REPOSITORY)
     except (CatalogError, ScaffoldError) as error:

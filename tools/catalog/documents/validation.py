@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tools.catalog.documents.diagnostics import Problem
-from tools.catalog.documents.yaml_reader import Document, Loc
+from tools.catalog.documents.yaml_reader import Document, Loc, field_path
 
 TYPE_PROBLEMS = {
     "string_type": ("is not a text", "write one text, in quotes if it contains a colon"),
@@ -24,6 +24,8 @@ TYPE_PROBLEMS = {
     "float_type": ("is not a number", "write it as 8.21"),
     "bool_type": ("is neither true nor false", "write true or false"),
 }
+TODO = "TODO"
+"""A value that a person still has to write."""
 EMPTY = frozenset({"too_short", "string_too_short"})
 M = TypeVar("M", bound=BaseModel)
 
@@ -35,6 +37,7 @@ def validate(
     if document.problems:
         return None, document.problems
     found = set(comments(document))
+    todos = {field_path(loc): loc for loc in _places(document.data, TODO)}
     try:
         made = model.model_validate(document.data)
     except ValidationError as error:
@@ -42,7 +45,21 @@ def validate(
             # Pydantic also reports a list as too short if all of its items are invalid.
             if details["type"] != "too_short" or not details["input"]:
                 found.add(_problem(document, model, name, details))
+    for path, loc in todos.items():
+        advice = next((f"write: {p.message}, {p.advice}" for p in found if p.field == path), "")
+        found = {problem for problem in found if problem.field != path}
+        found.add(document.problem(loc, "is TODO", advice or "write it"))
     return (None, sorted(found)) if found else (made, [])
+
+
+def _places(value: Any, text: str, *loc: str | int) -> Iterator[Loc]:
+    """Yield the path of each text that equals `text`."""
+    if isinstance(value, dict | list):
+        steps = value.items() if isinstance(value, dict) else enumerate(value)
+        for step, inner in steps:
+            yield from _places(inner, text, *loc, step)
+    elif value == text:
+        yield loc
 
 
 def comments(document: Document) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.lists.parser import read_list
+from tools.discovery.list_parser import read_list
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.adding.proposals import (
+from tools.adding.slugs import (
     propose_name,
     propose_slugs,
 )

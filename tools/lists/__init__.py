@@ -1,1 +1,0 @@
-"""Awesome lists: Markdown pages with one paper per line."""

@@ -117,13 +117,3 @@ def test_command_runs_the_method(checkout, world, tmp_path):
     record = json.loads(done.stdout)
     assert record["configuration"] == {"sparsity": 0.25, "reverse": True}
     assert record["achieved"] == 0.25
-
-
-def test_command_finds_what_the_method_supports(checkout):
-    subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
-    done = run(checkout, "implementations.harness.cli", "support", "toy")
-    assert done.returncode == 0, done.stderr
-    written = checkout / "implementations" / "toy" / "records" / "support.json"
-    families = json.loads(written.read_text())["families"]
-    assert families["llama"] == "supported"
-    assert "its biases are not thought of" in families["opt"]

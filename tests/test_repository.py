@@ -129,8 +129,6 @@ def lacks_of(slug: str) -> Iterator[str]:
     for path in (*code_of(slug), readme):
         if path.is_file() and "not written yet" in path.read_text(encoding="utf-8").lower():
             yield f"code or text instead of `not written yet` in {path.name}"
-    if not (folder / "records" / "support.json").is_file():
-        yield f"records/support.json: run `atlas support {slug}`"
     if not list(folder.glob("records/*/**/*.json")):
         yield f"a record: run `atlas run {slug} --protocol smol --publish`"
 
@@ -148,7 +146,6 @@ def test_everything_that_a_method_lacks_is_listed(
         "numbered items",
         "begin with a number and a period: 2. More",
         "instead of `not written yet` in README.md",
-        "records/support.json: run `atlas support wanda`",
         "a record: run `atlas run wanda",
     ):
         assert part in text

@@ -14,10 +14,7 @@ from .errors import (
 from .measure.perplexity import perplexity as perplexity, split_perplexity as split_perplexity
 from .model.experts import Experts as Experts
 from .model.execution import replaced_forward as replaced_forward
-from .model.hidden_width import (
-    FIXED_WIDTH as FIXED_WIDTH,
-    multiply_gain as multiply_gain,
-)
+from .model.hidden_width import multiply_gain as multiply_gain
 from .model.loading import load_model as load_model
 from .model.modeling_pruned import set_stream_matrix as set_stream_matrix
 from .model.stream_rotation import (
@@ -50,7 +47,6 @@ from .model.view import (
     Block as Block,
     FeedForward as FeedForward,
     LanguageModel as LanguageModel,
-    ONE_BASIS as ONE_BASIS,
     PARTS as PARTS,
     ROLES as ROLES,
     require_whole_layers as require_whole_layers,
@@ -140,6 +136,7 @@ from .prune.weight_method import (
     smallest_per_group as smallest_per_group,
     WeightMethod as WeightMethod,
 )
+from .results.families import FIXED_WIDTH as FIXED_WIDTH, ONE_BASIS as ONE_BASIS
 from .results.store import methods as methods
 from .results.reading import NonNegative as NonNegative, Positive as Positive
 from .train.gates import (

@@ -226,11 +226,6 @@ def bare_checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
             )
     for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CITATION.cff"):
         shutil.copy(repository / name, copy)
-    # The results of the contract are not measurements, so the copy has them.
-    for support in (repository / "implementations").glob("*/records/support.json"):
-        folder = copy / support.parent.relative_to(repository)
-        folder.mkdir()
-        shutil.copy(support, folder)
     return copy
 
 

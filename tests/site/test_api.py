@@ -11,6 +11,8 @@ import implementations.harness
 import pruning_atlas
 from implementations.harness.contract import cases as conformance
 from implementations.harness.contract.clause import CLAUSES
+from implementations.harness.contract.tiny import MIXTURE_TYPES, MODEL_TYPES
+from implementations.harness.results import families
 from tools.site import code
 from tools.site.atlas import Atlas, read
 from tools.site.code import Doc, exported
@@ -63,8 +65,16 @@ def methods() -> list[type[implementations.harness.Method]]:
 
 
 def test_pages_of_methods_link_to_the_contract(real: Atlas, real_pages: dict[str, str]) -> None:
+    for slug in real.methods:
+        assert "(../api.md#contract)" in real_pages[f"papers/{slug}.md"]
+
+
+def test_pages_have_the_capabilities_of_the_classes(real: Atlas) -> None:
     for slug, method in real.methods.items():
-        assert ("(../api.md#contract)" in real_pages[f"papers/{slug}.md"]) == bool(method.support)
+        declared = implementations.harness.get_method(slug).capabilities.model_dump()
+        assert method.capabilities.items() <= declared.items(), slug
+    assert tuple(MODEL_TYPES) == families.DECODERS
+    assert tuple(MIXTURE_TYPES) == families.MIXTURES
 
 
 def test_reads_sources_without_running_them(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tools.site.atlas import read
 
 pytestmark = pytest.mark.browser
 
-FIRST = "Smaller model, no gradients, GQA, implemented here, smallest loss at 20 %"
+FIRST = "Smaller model, no gradients, implemented here, smallest loss at 20 %"
 
 
 def fitting(page: Page) -> list[str]:
@@ -62,8 +62,8 @@ def test_single_answers_give_the_same_result_and_each_exclusion_a_reason(
     assert "no speed-up expected on dense kernels" in why(page, "Wanda")
     answer(page, "Which data can you provide?", "forward")
     assert "needs gradients" in why(page, "LLM-Pruner")
-    answer(page, "Which attention?", "GQA")
-    assert "not tested here with GQA" in why(page, read(repository).papers[UNWRITTEN].name)
+    answer(page, "Which model family?", "llama")
+    assert "not tested here with llama" in why(page, read(repository).papers[UNWRITTEN].name)
     answer(page, "How much to remove?", "20 %")
     found = fitting(page)
     assert found[:2] == ["FLAP", "ShortGPT"]
@@ -71,7 +71,7 @@ def test_single_answers_give_the_same_result_and_each_exclusion_a_reason(
     expect(ruled).to_have_count(everything - len(found))
     assert all(ruled.locator("dd").all_inner_texts())
     expect(page.locator("#atlas-fit")).to_have_text(str(len(found)))
-    assert address(page).endswith("?gain=size&data=forward&attention=GQA&amount=20")
+    assert address(page).endswith("?gain=size&data=forward&family=llama&amount=20")
 
 
 def test_options_show_how_many_methods_would_remain(visit: Callable[..., Any]) -> None:

@@ -63,7 +63,6 @@ def test_refuses_a_long_readme(tmp_path: Path) -> None:
     ("file", "content", "words"),
     [
         ("README.md", "## A\n\n[a](javascript:x)\n", "wanda/README.md: <a href='javascript:x'>"),
-        ("records/support.json", "[]", "support.json is damaged; to write it again"),
     ],
 )
 def test_an_invalid_method_is_named_and_the_output_is_not_changed(

@@ -1,4 +1,4 @@
-"""The input of the site: catalog, READMEs, source files, supported models and records."""
+"""The input of the site: catalog, READMEs, source files and records."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import griffe
-from pydantic import TypeAdapter, ValidationError
 
-from implementations.harness.errors import BadInput
+from implementations.harness.results import families
 from implementations.harness.results.boards import Board, boards, newest
-from implementations.harness.results.reading import read_json, read_text
+from implementations.harness.results.reading import read_text
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import load_records, methods, published_folders
 from implementations.harness.results.table import Filter
@@ -28,8 +27,8 @@ from tools.site.paper_names import short_names
 from tools.site.quotes import Quote, quotes
 from tools.site.readme import MAX_BYTES
 
-SUPPORT_FIELDS = ("families", "attention", "patterns")
-SUPPORT = TypeAdapter(dict[str, dict[str, str]])
+PATTERNS = ("1:4", "2:4", "4:8")
+"""N:M patterns that the contract tests."""
 
 
 @dataclass(frozen=True)
@@ -57,36 +56,64 @@ class Source:
 
 @dataclass(frozen=True)
 class Method:
-    """One method folder: README, source, results of the contract, records."""
+    """One method folder: README, source and records."""
 
     slug: str
     readme: str
     source: Source
-    support: Mapping[str, Any]
-    """Contents of `support.json`, with results by `families`, `attention` and `patterns`."""
     records: tuple[Record, ...]
 
-    def supports(self, pattern: str) -> bool:
-        """Return whether the method passed the contract with an N:M pattern."""
-        return bool(self.support.get("patterns", {}).get(pattern) == "supported")
+    @property
+    def granularity(self) -> frozenset[str]:
+        """What the method removes."""
+        return frozenset(self.capabilities.get("granularity", ()))
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The N:M patterns that it supports; the contract tests them."""
+        return PATTERNS if "semi-structured" in self.granularity else ()
+
+    @property
+    def families(self) -> dict[str, str]:
+        """The model families of its kind, each with the reason if it is refused, else empty."""
+        kind = families.MIXTURES if "experts" in self.granularity else families.DECODERS
+        refuses = self.capabilities.get("refuses", {})
+        return {name: refuses.get(name, "") for name in kind} if self.granularity else {}
 
     @cached_property
     def capabilities(self) -> dict[str, Any]:
-        """The capabilities that the method's file declares as literals."""
-        nodes = ast.walk(ast.parse(self.source.code))
-        calls = (node for node in nodes if isinstance(node, ast.Call))
+        """The capabilities that the method's file declares."""
+        tree = ast.parse(self.source.code)
+        constants = dict(vars(families))
+        for node in tree.body:
+            match node:
+                case ast.Assign([ast.Name(name)], ast.Constant(value)):
+                    constants[name] = value
         return {
-            one.arg: ast.literal_eval(one.value)
-            for call in calls
-            if getattr(call.func, "id", "") == "Capabilities"
+            one.arg: _value(one.value, constants)
+            for call in ast.walk(tree)
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Capabilities"
             for one in call.keywords
-            if one.arg and not any(isinstance(part, ast.Name) for part in ast.walk(one.value))
+            if one.arg
         }
 
     @cached_property
     def quotes(self) -> list[Quote]:
         """The lines of the method's file that the README explains."""
         return quotes(self.readme, self.source.code)
+
+
+def _value(node: ast.expr, constants: Mapping[str, Any]) -> Any:
+    """Return the value of a literal that may contain constants and the union of dictionaries."""
+    match node:
+        case ast.Name(name):
+            return constants[name]
+        case ast.BinOp(left, ast.BitOr(), right):
+            return _value(left, constants) | _value(right, constants)
+        case ast.Dict(keys, values):
+            pairs = zip(keys, values, strict=True)
+            return {ast.literal_eval(key or node): _value(one, constants) for key, one in pairs}
+    return ast.literal_eval(node)
 
 
 @dataclass(frozen=True)
@@ -182,24 +209,12 @@ def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:
 
 
 def _method(folder: Path, code: griffe.Module, records: tuple[Record, ...]) -> Method:
-    support = folder / "records" / "support.json"
     return Method(
         slug=folder.name,
         readme=read_readme(folder / "README.md"),
         source=read_source(code),
-        support=_support(support) if support.exists() else {},
         records=tuple(record for record in records if record.method == folder.name),
     )
-
-
-def _support(path: Path) -> Mapping[str, Any]:
-    """Read a method's `support.json`; raise `BadInput` if it is damaged."""
-    support: Mapping[str, Any] = read_json(path)
-    try:
-        SUPPORT.validate_python({name: support.get(name, {}) for name in SUPPORT_FIELDS})
-    except (AttributeError, ValidationError) as error:
-        raise BadInput(f"{path} is damaged; to write it again, run: atlas support") from error
-    return support
 
 
 def read_readme(path: Path) -> str:

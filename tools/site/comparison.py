@@ -70,9 +70,6 @@ def _fidelity(paper: Paper, method: Method | None) -> str:
 
 
 def _refusals(method: Method | None) -> str:
-    """List the model families, kinds of attention and patterns that the method refuses."""
-    if not method:
-        return ""
-    kinds = ("families", "attention", "patterns")
-    verdicts = [item for kind in kinds for item in (method.support.get(kind) or {}).items()]
-    return printable(", ".join(name for name, verdict in verdicts if verdict != "supported"))
+    """List the model families that the method refuses."""
+    families = method.families if method else {}
+    return printable(", ".join(name for name, reason in families.items() if reason))

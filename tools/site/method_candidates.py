@@ -1,4 +1,4 @@
-"""The methods on the page Choose: their gains, requirements, support and measured loss."""
+"""The methods on the page Choose: their gains, requirements, families and measured loss."""
 
 from __future__ import annotations
 
@@ -84,9 +84,10 @@ class Candidate:
         """The repository of its code."""
         return best_code(self.paper)
 
-    def support(self, kind: str) -> dict[str, str]:
-        """Return the results of the contract by model family, attention or pattern."""
-        return dict(self.method.support.get(kind) or {}) if self.method else {}
+    @property
+    def families(self) -> dict[str, str]:
+        """The model families of its kind, each with the reason if it is refused, else empty."""
+        return self.method.families if self.method else {}
 
 
 def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:

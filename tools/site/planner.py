@@ -552,7 +552,7 @@ def _method_data(candidate: Candidate, method: Method) -> dict[str, Any]:
     """Return the data of one method; without records there is nothing to estimate from."""
     data = {
         "result": result(method, candidate.paper),
-        "patterns": method.supports(PATTERN),
+        "patterns": PATTERN in method.patterns,
         "losses": losses(candidate),
     }
     if own := cost(method, candidate.results.values()):

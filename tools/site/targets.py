@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Method
 from tools.site.method_candidates import PATTERN
-from tools.site.usage import WEIGHTS, adds_stream_matrices, granularity, reloading
+from tools.site.usage import WEIGHTS, adds_stream_matrices, reloading
 
 TARGETS = {
     "gpu": "GPU, dense kernels",
@@ -79,9 +79,9 @@ def result(method: Method, paper: Paper) -> str:
     if loads == "nothing":
         return PROMPT
     if loads == "plain":
-        return ZEROS if WEIGHTS & granularity(method) else BLOCKS
+        return ZEROS if WEIGHTS & method.granularity else BLOCKS
     if loads == "code":
         if adds_stream_matrices(method):
-            return ROTATED if WEIGHTS & granularity(method) else STREAM
+            return ROTATED if WEIGHTS & method.granularity else STREAM
         return INSIDE
     return WIDTHS

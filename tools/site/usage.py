@@ -28,9 +28,9 @@ def only_per_input(paper: Paper) -> bool:
 
 def share(method: Method) -> str:
     """Return an example of the sparsity option: 2:4 if the method supports it."""
-    if method.supports("2:4"):
+    if "2:4" in method.patterns:
         return "--pattern 2:4"
-    return f"--sparsity {0.5 if WEIGHTS & granularity(method) else 0.2}"
+    return f"--sparsity {0.5 if WEIGHTS & method.granularity else 0.2}"
 
 
 def trial(method: Method) -> str:
@@ -48,12 +48,12 @@ def reloading(method: Method, paper: Paper) -> str:
     """
     if only_per_input(paper):
         return "nothing"
-    if granularity(method) <= STOCK_SHAPE:
+    if method.granularity <= STOCK_SHAPE:
         # DenoiseRotator adds matrices, although its layers keep their shapes.
         return "code" if adds_stream_matrices(method) else "plain"
     if "shape_of" in method.source.code:  # cuts all layers and the whole stream to one shape
         return "alike"
-    return "code" if granularity(method) & CUSTOM_SHAPE else "alike"
+    return "code" if method.granularity & CUSTOM_SHAPE else "alike"
 
 
 def adds_stream_matrices(method: Method) -> bool:
@@ -65,7 +65,7 @@ def by_reloading(atlas: Atlas) -> dict[str, list[str]]:
     """List the methods tested by the contract, by how their saved models are loaded."""
     groups: dict[str, list[str]] = {"plain": [], "alike": [], "code": [], "nothing": []}
     for slug, method in atlas.methods.items():
-        if granularity(method):
+        if method.granularity:
             groups[reloading(method, atlas.papers[slug])].append(slug)
     return groups
 
@@ -73,7 +73,7 @@ def by_reloading(atlas: Atlas) -> dict[str, list[str]]:
 def training(atlas: Atlas) -> list[str]:
     """List the methods that train, which need the whole model on the device."""
     methods = atlas.methods.items()
-    return [slug for slug, one in methods if one.support.get("calibration") == "training"]
+    return [slug for slug, one in methods if one.capabilities["calibration"] == "training"]
 
 
 def parallel(atlas: Atlas) -> list[str]:
@@ -92,15 +92,9 @@ def mixtures(atlas: Atlas) -> list[str]:
 
 
 def _families(methods: Iterable[Method]) -> list[str]:
-    tested = (method.support.get("families", ()) for method in methods)
-    return list(dict.fromkeys(chain.from_iterable(tested)))
+    return list(dict.fromkeys(chain.from_iterable(method.families for method in methods)))
 
 
 def removes_experts(method: Method) -> bool:
     """Return whether a method removes experts, which only mixtures have."""
-    return "experts" in granularity(method)
-
-
-def granularity(method: Method) -> frozenset[str]:
-    """Return what a method removes according to the contract; empty if it was not tested."""
-    return frozenset(method.support.get("granularity", ()))
+    return "experts" in method.granularity

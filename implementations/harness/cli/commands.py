@@ -389,21 +389,6 @@ def generate(
 app.command("export-gguf")(export.export_gguf)
 
 
-@app.command()
-def support(
-    slug: Annotated[
-        str | None, typer.Argument(metavar="METHOD", help="Method to test; default: all")
-    ] = None,
-) -> None:
-    """Test which model families and patterns a method supports; write records/support.json."""
-    from implementations.harness.runs.support import write_support
-
-    with show_progress():
-        written = write_support(slug)
-    for path in written:
-        terminal.show_paths(support=path)
-
-
 def show_json(value: Any) -> None:
     """Print plain data, or a text that already is JSON, as escaped JSON."""
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)

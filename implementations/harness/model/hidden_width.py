@@ -17,12 +17,7 @@ from implementations.harness.errors import BadInput
 from implementations.harness.model.modeling_pruned import shrink
 from implementations.harness.model.surgery import Units, chosen
 from implementations.harness.model.view import LanguageModel
-
-FIXED_WIDTH = {
-    "opt": "its head size is the hidden size divided by the number of heads, so the hidden size "
-    "cannot change alone",
-}
-"""The families whose hidden size cannot change, each with the reason."""
+from implementations.harness.results.families import FIXED_WIDTH
 
 
 def check_hidden_width(model: LanguageModel) -> None:

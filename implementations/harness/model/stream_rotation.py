@@ -19,7 +19,8 @@ from implementations.harness.model.modeling_pruned import (
     narrow_norm,
     set_stream_matrix,
 )
-from implementations.harness.model.view import ONE_BASIS, Block, LanguageModel
+from implementations.harness.model.view import Block, LanguageModel
+from implementations.harness.results.families import ONE_BASIS
 
 
 @dataclass(frozen=True)

@@ -137,13 +137,6 @@ FAMILIES = {
 }
 
 
-ONE_BASIS = {
-    "gemma3": "it normalises the outputs of attention and MLP with a gain for each dimension",
-    "opt": "its LayerNorms subtract the mean, which depends on the basis",
-}
-"""The families whose residual stream cannot change its basis, each with the reason."""
-
-
 def family_of(model: PreTrainedModel) -> Family:
     """Return the family of a model; raises `BadInput` if it is not supported."""
     model_type = model.config.model_type

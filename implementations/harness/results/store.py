@@ -104,7 +104,7 @@ def record_files(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths += [Path(parent, name) for name in files if name.endswith(".json")]
     for path in sorted(paths):
-        if not path.name.startswith(".") and path.name != "support.json":
+        if not path.name.startswith("."):
             yield path
 
 

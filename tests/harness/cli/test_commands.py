@@ -74,7 +74,7 @@ def ran(world, tmp_path_factory):
 def test_help_lists_every_command():
     done = inside("--help")
     assert done.code == 0
-    for command in ("methods", "run", "sweep", "leaderboard", "verify", "generate", "support"):
+    for command in ("methods", "run", "sweep", "leaderboard", "verify", "generate"):
         assert command in done.out
 
 
@@ -108,12 +108,6 @@ def test_methods_names_a_package_that_cannot_be_loaded(monkeypatch):
     listed = {one["slug"]: one for one in json.loads(inside("methods", "--json").out)}
     assert "cannot be loaded" in listed["broken"]["summary"]
     assert listed["wanda"]["parameters"]
-
-
-def test_support_is_for_methods_of_the_atlas():
-    done = inside("support", "./mymethod.py")
-    assert done.code == 2
-    assert "unknown method './mymethod.py'" in done.err
 
 
 def test_compare_needs_another_method_than_dense():

@@ -13,10 +13,11 @@ from transformers import AutoModelForCausalLM
 from implementations.harness import BadInput, LanguageModel, gated_hidden
 from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, ShutModel, tiny_model
-from implementations.harness.model.hidden_width import FIXED_WIDTH, keep_hidden, multiply_gain
+from implementations.harness.model.hidden_width import keep_hidden, multiply_gain
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.saving import save_model
 from implementations.harness.model.view import QUERY_KEY_NORMS
+from implementations.harness.results.families import FIXED_WIDTH
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 

@@ -129,9 +129,8 @@ def test_longest_name_fits_the_file_system(made_up: Make, tmp_path):
     assert path.name == f"{'x' * LONGEST_NAME}-{other.key[:8]}.json"
 
 
-def test_support_files_and_leftovers_are_ignored(made_up: Make, tmp_path):
+def test_leftovers_are_ignored(made_up: Make, tmp_path):
     save_record(made_up(), tmp_path)
-    (tmp_path / "support.json").write_text("{}")
     (tmp_path / "smol" / ".half.json.x1").write_text("{")
     (tmp_path / "smol" / ".half.json").write_text("{")
     assert len(load_records([tmp_path])) == 1

@@ -145,7 +145,6 @@ def _lines(atlas: Atlas) -> Iterator[Line]:
 
 
 def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
-    support = method.support if method else {}
     return {
         "retraining": list(_retraining(paper)),
         "kind": [paper.kind],
@@ -155,12 +154,9 @@ def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
         "family": sorted({family(model) for model in paper.models or ()}),
         "code": [code(paper), *([OURS] if method else [])],
         "licence": [group] if (best := best_code(paper)) and (group := licence_group(best)) else [],
-        "works": [
-            name
-            for kind in ("attention", "families")
-            for name, how in support.get(kind, {}).items()
-            if how == "supported"
-        ],
+        "works": [name for name, refusal in method.families.items() if not refusal]
+        if method
+        else [],
         "verified": ["in part" if paper.sources.unverified else "every fact"],
     }
 

@@ -43,8 +43,8 @@ TESTED = (
 ORDER = "Methods are sorted by the loss measured here; methods that train are listed last."
 COMMON = (
     (
-        "Smaller model, no gradients, GQA, implemented here, smallest loss at 20 %",
-        {"gain": SIZE, "data": "forward", "attention": "GQA", "code": "here", "amount": "20"},
+        "Smaller model, no gradients, implemented here, smallest loss at 20 %",
+        {"gain": SIZE, "data": "forward", "code": "here", "amount": "20"},
     ),
     (
         "2:4 for hardware with kernels for it",
@@ -161,8 +161,7 @@ def questions(methods: list[Candidate], amounts: list[str]) -> list[Question]:
             list(_at_most("recovery", "needs recovery by")),
             words["recovery"].about,
         ),
-        Question("family", "Which model family?", list(_supported("families", methods)), TESTED),
-        Question("attention", "Which attention?", list(_supported("attention", methods)), TESTED),
+        Question("family", "Which model family?", list(_families(methods)), TESTED),
         Question("code", "Is code needed?", list(_code()), "By the authors, by others, or ours."),
         Question("amount", "How much to remove?", [_amount(share) for share in amounts], ORDER),
     ]
@@ -212,8 +211,7 @@ def _kernels() -> Iterator[Option]:
     def no_pattern(one: Candidate) -> str:
         if KERNELS not in one.gains:
             return NOT_STATED if UNKNOWN in one.granularity else "supports no N:M pattern"
-        verdict = one.support("patterns").get(PATTERN, "supported")
-        return "" if verdict == "supported" else f"does not support {PATTERN}: {verdict}"
+        return ""
 
     yield Option("no", "None", only_patterns)
     yield Option("yes", "For 2:4", lambda _: "", "Available on some hardware.")
@@ -239,15 +237,14 @@ def _at_most(name: str, verb: str) -> Iterator[Option]:
         yield Option(term.word, term.label, reason, term.definition)
 
 
-def _supported(kind: str, methods: list[Candidate]) -> Iterator[Option]:
-    for name in dict.fromkeys(name for one in methods for name in one.support(kind)):
+def _families(methods: list[Candidate]) -> Iterator[Option]:
+    for name in dict.fromkeys(name for one in methods for name in one.families):
 
         def reason(one: Candidate, name: str = name) -> str:
-            verdict = one.support(kind).get(name, "")
-            if not verdict:
+            if name not in one.families:
                 return f"not tested here with {name}"
-            # The verdict is the message of an error, which names the method.
-            return "" if verdict == "supported" else verdict.removeprefix(f"{one.slug} ")
+            refusal = one.families[name]
+            return f"does not support {name}: {refusal}" if refusal else ""
 
         yield Option(name, name, reason)
 

@@ -147,7 +147,7 @@ def headline(method: Method, atlas: Atlas) -> dict[str, tuple[Board, str, Answer
     """
     rankings = [Ranking(board, atlas) for board in atlas.boards]
     paths = [path for _, path in board_addresses(atlas.boards)]
-    shares = [share for share in SHARES if ":" not in share or method.supports(share)]
+    shares = [share for share in SHARES if ":" not in share or share in method.patterns]
     measured = {share for one in rankings for slug, share in one.rows if slug == method.slug}
     if measured.isdisjoint(shares):
         others = (Question(share, structured=True) for share in measured)

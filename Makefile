@@ -52,6 +52,7 @@ lint: $(VENV)/.all ## Check style, types, imports, workflows and issue forms
 	$(SCHEMA).github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(SCHEMA).github-issue-forms $(FORMS)
 	$(SCHEMA).citation-file-format CITATION.cff
+	@$(BIN)/python tools/size.py
 
 format: $(VENV)/.all ## Format the code and apply safe lint fixes
 	$(BIN)/ruff check --fix .

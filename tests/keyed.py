@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, beside
-from implementations.harness.results.protocol import PROTOCOLS, Protocol
+from implementations.harness.results.protocol import MEASUREMENT, PROTOCOLS, Protocol
 from implementations.harness.results.record import (
     DENSE,
     NO_SPEED_UP,
@@ -94,12 +94,14 @@ def invented(**changes: object) -> Record:
         "run": "20261125T120000Z-00000000",
         "name": f"smollm2-135m-s0.5-seed{changes.get('seed', 0)}",
         "date": datetime(2026, 11, 25, 12, tzinfo=UTC),
+        "measurement": MEASUREMENT,
+        "revision": 1,
         "command": "atlas run wanda --sparsity 0.5",
         "method": "wanda",
         "granularity": ("unstructured",),
         "configuration": {"sparsity": 0.5, "pattern": None},
         "changed": (),
-        "asked": 0.5,
+        "requested": 0.5,
         "achieved": achieved,
         "details": {},
         "protocol": PROTOCOLS["smol"],

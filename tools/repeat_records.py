@@ -57,7 +57,7 @@ def main(
             and record.hardware.accelerator is None
             and record.protocol.name == (protocol or record.protocol.name)
             and record.method in (methods or [record.method])
-            and record.asked >= sparsity
+            and record.requested >= sparsity
         ]
         if not records:
             fail("no published record matches; leave some of the options out")
@@ -102,7 +102,7 @@ def run_sweep(
 
 def entry(record: Record, seeds: list[int]) -> dict[str, Any]:
     """Return the line of a sweep file that repeats a record; a list there means "each of these"."""
-    share = ("pattern", record.pattern) if record.pattern else ("sparsity", record.asked)
+    share = ("pattern", record.pattern) if record.pattern else ("sparsity", record.requested)
     fields = dict([share, *((name, record.configuration[name]) for name in record.changed)])
     return {"method": record.method, "seeds": [*seeds]} | {n: [v] for n, v in fields.items()}
 

@@ -312,7 +312,7 @@ def test_added_matrices_are_counted():
     outcome = DenoiseRotator(steps=2).apply(model, random_tokens())
     added, (total, _) = 4 * HIDDEN**2, count_weights(dense)
     assert count_weights(model) == (total + added, total // 2 + added)
-    assert (outcome.asked, outcome.achieved) == (0.5, pytest.approx(0.5 - added / total))
+    assert (outcome.requested, outcome.achieved) == (0.5, pytest.approx(0.5 - added / total))
     assert "it adds 18 % more weights); compare it with other methods" in outcome.warnings[0]
     sizes = footprint(model), footprint(dense)
     for name in ("parameters", "macs"):

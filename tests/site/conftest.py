@@ -79,7 +79,7 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
         "method": method,
         "granularity": granularity,
         "configuration": {"sparsity": asked, "pattern": pattern},
-        "asked": asked,
+        "requested": asked,
         "achieved": gone / BLOCK_WEIGHTS,
         "seed": seed,
         "model": MODEL.model_copy(update={"parameters": PARAMETERS}),

@@ -40,7 +40,9 @@ def one_of_many(record: Record, i: int) -> Record:
     half = record.model.model_copy(update={"dtype": "bfloat16"})
     share = i / 1000
     configuration = {"sparsity": share}
-    return changed(record, name=f"many-{i}", configuration=configuration, asked=share, model=half)
+    return changed(
+        record, name=f"many-{i}", configuration=configuration, requested=share, model=half
+    )
 
 
 @pytest.fixture(scope="module")
@@ -542,7 +544,7 @@ def test_a_point_shows_details_and_links_to_its_record(
     readout.locator("strong").hover()
     expect(readout).to_be_visible()  # the pointer can move into it
     mark.click()
-    (record,) = [r for r in records if r.method == "shortgpt" and r.asked == 0.2]
+    (record,) = [r for r in records if r.method == "shortgpt" and r.requested == 0.2]
     page.wait_for_url(f"**/{record_address(record)}")
     assert record.command in page.locator("tr:target").inner_text()
     assert visitor.complaints == []

@@ -121,7 +121,7 @@ def test_ratios_to_dense_match_the_records(page: str, records: list[Record]) -> 
         ratios = [
             record.values[metric] / record.dense.values[metric]
             for record in records
-            if record.method == slug and record.asked == share and not record.pattern
+            if record.method == slug and record.requested == share and not record.pattern
         ]
         cells = rows(page)[slug][1].split("|")
         assert number(fmean(ratios)) in cells

@@ -183,7 +183,7 @@ def test_spellings_of_a_model_share_a_table_and_patterns_have_unambiguous_anchor
 
 
 def test_our_measurement_is_shown_next_to_every_report(atlas: Atlas, records: list[Record]) -> None:
-    ours = next(r for r in records if r.method == "flap" and r.asked == 0.2)
+    ours = next(r for r in records if r.method == "flap" and r.requested == 0.2)
     metric = ours.protocol.metrics[0]
     ratio = ours.ratio(metric)
     assert ratio is not None
@@ -202,7 +202,7 @@ def test_our_measurement_is_shown_next_to_every_report(atlas: Atlas, records: li
 def test_a_claim_is_checked_against_the_mean_over_seeds_of_the_defaults(
     records: list[Record],
 ) -> None:
-    seeds = [r for r in records if r.method == "wanda" and r.asked == 0.5 and not r.pattern]
+    seeds = [r for r in records if r.method == "wanda" and r.requested == 0.5 and not r.pattern]
     metric = seeds[0].protocol.metrics[0]
     mean = statistics.fmean(r.values[metric] for r in seeds)
     said = claim(

@@ -194,7 +194,7 @@ def test_one_row_represents_each_method_at_each_share(real: Atlas) -> None:
 
 def test_seconds_are_those_of_one_machine_and_thread_count(records: list[Record]) -> None:
     flap = [record for record in records if record.method == "flap"]
-    (first, *others) = [one for one in records if one.method == "wanda" and one.asked == 0.5]
+    (first, *others) = [one for one in records if one.method == "wanda" and one.requested == 0.5]
     threads = first.hardware.threads + 1
     other = flap[0].hardware.model_copy(update={"threads": threads})
     newer = flap[1].hardware.model_copy(update={"model": "GenuineIntel 6/143"})
@@ -260,14 +260,15 @@ def test_rows_show_their_family(data: Any, records: list[Record]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "pattern", "name"),
+    ("requested", "pattern", "name"),
     [(0.5, None, "50"), (0.69999, None, "70"), (0.345, None, "34.5"), (0.5, "2:4", "2:4")],
 )
 def test_share_is_the_requested_sparsity(
-    records: list[Record], asked: float, pattern: str | None, name: str
+    records: list[Record], requested: float, pattern: str | None, name: str
 ) -> None:
-    configuration = {"sparsity": asked, "pattern": pattern}
-    update = {"asked": asked, "achieved": asked - 1e-5, "configuration": configuration}
+    configuration = {"sparsity": requested, "pattern": pattern}
+    update = {"requested": requested, "achieved": requested - 1e-5}
+    update |= {"configuration": configuration}
     record = records[0].model_copy(update=update)
     assert share(record) == name
     (board,) = boards([record])
@@ -327,7 +328,7 @@ def test_data_of_the_script_links_points_and_rows(
 
 @pytest.mark.parametrize(("share", "end"), [(0.69999, 0.7), (0.50016, 0.5), (0.25, 0.3)])
 def test_the_largest_sparsity_has_a_tick(share: float, end: float, records: list[Record]) -> None:
-    update = {"asked": share, "achieved": share, "configuration": {"sparsity": share}}
+    update = {"requested": share, "achieved": share, "configuration": {"sparsity": share}}
     made = records[0].model_copy(update=update)
     svg = chart.draw(boards([made])[0], {})
     ticks = re.findall(r">(\d+) %</text>", svg)
@@ -335,7 +336,7 @@ def test_the_largest_sparsity_has_a_tick(share: float, end: float, records: list
 
 
 def test_points_at_the_same_position_share_a_label(records: list[Record]) -> None:
-    one = next(r for r in records if r.method == "flap" and r.asked == 0.2)
+    one = next(r for r in records if r.method == "flap" and r.requested == 0.2)
     nearly = [changed(one, method=name, achieved=one.achieved - 1e-5) for name in ("cfsp", "fasp")]
     (board,) = boards([one, *nearly])
     assert ">flap, cfsp and 1 more</text>" in chart.draw(board, {})
@@ -506,7 +507,7 @@ def test_the_page_has_the_first_rows_and_the_data_all_rows(
 ) -> None:
     shares = [0.201 + i / 4000 for i in range(800)]
     crowd = [
-        changed(records[i % len(records)], configuration={"sparsity": one}, asked=one)
+        changed(records[i % len(records)], configuration={"sparsity": one}, requested=one)
         for i, one in enumerate(shares)
     ]
     made = dict(leaderboard.pages(Atlas(atlas.papers, atlas.methods, tuple(crowd))))
@@ -531,7 +532,7 @@ def test_only_the_first_boards_have_a_chart_drawn_at_build(
 
 
 def test_a_task_has_a_column_in_which_higher_is_better(atlas: Atlas, records: list[Record]) -> None:
-    first = next(record for record in records if record.asked == 0.5 and not record.pattern)
+    first = next(record for record in records if record.requested == 0.5 and not record.pattern)
     other = "sparsegpt" if first.method == "wanda" else "wanda"
     values = first.values | {"acc/arc": 0.25}
     tasked = changed(first, method=other, tasks=("arc_easy",), values=values)
@@ -603,7 +604,7 @@ def test_a_record_without_dense_values_has_dashes(atlas: Atlas, records: list[Re
 
 
 def test_runs_with_recovery_have_a_board_of_their_own(records: list[Record]) -> None:
-    (plain,) = [record for record in records if record.method == "flap" and record.asked == 0.2]
+    (plain,) = [record for record in records if record.method == "flap" and record.requested == 0.2]
     both = (plain, recovered(plain))
     page = dict(leaderboard.pages(Atlas({}, {}, both)))["leaderboard.md"]
     labels = re.findall(r"<li><a [^>]*>([^<]+), float32([^<]*)</a>", page)

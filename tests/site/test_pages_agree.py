@@ -170,7 +170,7 @@ def test_gains_follow_from_the_records(made: dict[str, str], real: Atlas) -> Non
             record
             for row in real.boards[0].rows
             for record in row.records
-            if row.method == slug and record.structured and abs(record.asked - 0.2) < 5e-3
+            if row.method == slug and record.structured and abs(record.requested - 0.2) < 5e-3
         ]
         if slug not in rows or not records:
             continue

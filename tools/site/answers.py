@@ -24,6 +24,7 @@ from implementations.harness.results.ranking import (
     class_of,
     falls_short,
     loss,
+    outdated,
     ranking_metrics,
     ranks,
     ratio_to_dense,
@@ -260,7 +261,7 @@ def share_label(removed: str) -> str:
 
 def share(record: Record) -> str:
     """Return the requested percentage or pattern: `50`, `2:4`."""
-    return record.pattern or f"{round(100 * record.asked, 1):g}"
+    return record.pattern or f"{round(100 * record.requested, 1):g}"
 
 
 def question_of(row: Row) -> Question:
@@ -272,6 +273,8 @@ def unranked(row: Row, board: Board) -> str:
     """Return why a row that represents its method has no rank."""
     if row.collapsed:
         return "collapsed"
+    if outdated(row):
+        return "measured by older code, not ranked"
     if falls_short(row):
         return f"achieved only {percent(row.achieved)}"
     if kinds := trained_on(row, board):
@@ -282,7 +285,8 @@ def unranked(row: Row, board: Board) -> str:
 def row_note(row: Row, ranking: Ranking) -> str:
     """Return the note of a row in the table of its board, which shows other reasons itself."""
     board = ranking.board
-    reason = unranked(row, board) if trained_on(row, board) and not row.collapsed else ""
+    shown = (trained_on(row, board) or outdated(row)) and not row.collapsed
+    reason = unranked(row, board) if shown else ""
     represents = row.first.key in ranking.by_row
     return _note(row, reason, budget(row, ranking.atlas), tuned(row) if represents else "")
 

@@ -62,4 +62,4 @@ def _comparable(claim: Claim, record: Record) -> bool:
     if record.changed or record.recovered:
         return False
     models = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in (claim.model, record.model.name)]
-    return models[0] == models[1] and same_setting(claim, record.pattern, record.asked)
+    return models[0] == models[1] and same_setting(claim, record.pattern, record.requested)

@@ -23,7 +23,7 @@ MAX_ENTRIES = 50
 
 SHORT = {
     *("run", "key", "date", "command", "method", "granularity", "configuration", "changed"),
-    *("asked", "achieved", "seed", "values", "footprint", "speed", "labels", "seconds"),
+    *("requested", "achieved", "seed", "values", "footprint", "speed", "labels", "seconds"),
 }
 """The fields of a record that are copied to `records.json`."""
 

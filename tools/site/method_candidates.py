@@ -114,4 +114,4 @@ def _typical(slug: str, ranking: Ranking) -> Row | None:
     """Return the structured row closest to `TYPICAL` among those that represent the method."""
     answers = ranking.by_row.values()
     rows = [one.row for one in answers if one.method == slug and one.row.first.structured]
-    return min(rows, key=lambda row: abs(row.first.asked - TYPICAL), default=None)
+    return min(rows, key=lambda row: abs(row.first.requested - TYPICAL), default=None)

@@ -342,7 +342,7 @@ def _row(ranking: Ranking, slug: str, claim: Claim, base: str) -> Row | None:
         bases = [first.configuration.get(name) for name in BASE_FIELDS]
         return (
             first.method == slug
-            and same_setting(claim, first.pattern, first.asked)
+            and same_setting(claim, first.pattern, first.requested)
             and (base in bases if base else not set(first.changed) & set(BASE_FIELDS))
             and row.ratio(ranking.board.metrics[0]) is not None
         )

@@ -155,7 +155,7 @@ def show_record(record: Record) -> None:
     if any(metric(name).kind == DIVERGENCE.kind for name in record.values):
         out.print(DEFINITIONS, style="dim", highlight=False)
     out.print(
-        f"sparsity requested {record.asked:.4g}, achieved {record.achieved:.4g}; "
+        f"sparsity requested {record.requested:.4g}, achieved {record.achieved:.4g}; "
         f"speed: {record.speed.note}"
         f"{'' if record.speed.steady else '; too noisy to publish, measure on an idle machine'}"
     )

@@ -42,7 +42,7 @@ def zero_sparsity_changes_nothing(method: type[Method], family: str) -> None:
     outcome = apply(method, model, sparsity=0)
     after = fingerprint(model)
     assert same(before, after), f"a sparsity of 0 changed the model: {difference(before, after)}"
-    assert outcome.asked == outcome.achieved == 0
+    assert outcome.requested == outcome.achieved == 0
     assert outcome.bits is None
 
 
@@ -56,7 +56,7 @@ def zero_sparsity_removes_nothing(method: type[Method], family: str) -> None:
     shapes = {name: tensor.shape for name, tensor in fingerprint(model).items()}
     outcome = apply(method, model, sparsity=0)
     assert {name: tensor.shape for name, tensor in fingerprint(model).items()} == shapes
-    assert outcome.asked == outcome.achieved == 0
+    assert outcome.requested == outcome.achieved == 0
 
 
 @clause(every=True)
@@ -133,7 +133,7 @@ def _assert_met(method: type[Method], family: str, share: float, blocks: int = 4
     excess = removed + added - share * dense.all
     met = -allowed - rounded - 1e-6 <= excess <= allowed + 1e-6
     assert met, f"removed {removed / dense.all:.4g} of the weights, {share:.4g} was asked for"
-    assert outcome.asked == share
+    assert outcome.requested == share
     reported = (outcome.bits is not None) == method.capabilities.quantises
     assert reported, "`prune` must return `bits` if and only if the method declares `quantises`"
     right = abs(outcome.achieved * dense.all - removed) < 1e-3

@@ -140,7 +140,7 @@ class Outcome(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    asked: float
+    requested: float
     achieved: float
     bits: float | None = None
     """Bits per weight of the blocks' linear layers, with overhead; None if it does not quantise."""
@@ -161,6 +161,8 @@ class Method(BaseModel, ABC):
 
     capabilities: ClassVar[Capabilities]
     """What it removes, which data it needs, what it changes, and which families it refuses."""
+    revision: ClassVar[int] = 1
+    """Version of the method's code; raise it when a change of that code changes values."""
     tiny_settings: ClassVar[dict[str, Any]] = {}
     """Settings that make it fast enough for the contract's tiny models, such as fewer steps."""
     missing: ClassVar[str] = ""
@@ -343,7 +345,7 @@ class Method(BaseModel, ABC):
             if abs(achieved - self.target) > FAR:
                 self.warn_of_miss(achieved, unit / before, added / before)
         return Outcome(
-            asked=self.target,
+            requested=self.target,
             achieved=achieved,
             bits=details.pop("bits", None),
             unused=unused,

@@ -131,7 +131,7 @@ class Row:
     @property
     def missed(self) -> bool:
         """Whether asked and achieved share differ visibly, since units may not add up exactly."""
-        return abs(self.achieved - self.first.asked) >= 5e-4
+        return abs(self.achieved - self.first.requested) >= 5e-4
 
     @property
     def footprint(self) -> Footprint:
@@ -407,7 +407,7 @@ def _board(records: Sequence[Record]) -> Board:
 def _order(row: Row, name: str) -> tuple[int, float, float]:
     value = row.value(name)
     place = value.mean if value else math.inf
-    return FAMILIES.index(row.family), round(row.first.asked, 3), place
+    return FAMILIES.index(row.family), round(row.first.requested, 3), place
 
 
 def _grouped(records: Iterable[Record], key: Callable[[Record], Hashable]) -> list[list[Record]]:

@@ -164,7 +164,7 @@ def _competing(rows: Iterable[Row]) -> list[list[Row]]:
 
 def _share(row: Row) -> tuple[float, str]:
     """Return the requested sparsity and pattern."""
-    return row.first.asked, row.first.pattern or ""
+    return row.first.requested, row.first.pattern or ""
 
 
 def _kind(row: Row) -> str:
@@ -195,7 +195,7 @@ def _dense_line(board: Board, metric: str) -> Line:
 
 def _line(row: Row, board: Board, kind: str, metric: str, rank: Rank | None, ranked: int) -> Line:
     decode, record = row.rate("decode"), row.first
-    missed = abs(row.achieved - record.asked) >= VISIBLE
+    missed = abs(row.achieved - record.requested) >= VISIBLE
     versions = {other.first.external for other in board.rows if other.method == row.method}
     settings = record.settings.removeprefix(record.removed).strip()
     if len(versions) == 1:  # otherwise the version of a file is a setting, too

@@ -134,6 +134,10 @@ class OwnTexts(StrictModel):
     evaluations: bool
 
 
+MEASUREMENT = 1
+"""Version of the code that measures; raise it when a change of that code changes values."""
+
+
 class Protocol(StrictModel):
     """Everything that two comparable numbers share; `batch_size` only affects the speed."""
 

@@ -5,8 +5,8 @@
   pruned after a prompt, activation sparsity, or quantised.
 - The **loss** of a row is the mean ratio to dense over the texts of the protocol that are of
   another kind than its calibration text, because most methods read that one. All rows are compared
-  on the same texts. A row that trained on such a text, collapsed, or removed clearly less than
-  requested has no loss and no rank.
+  on the same texts. A row that trained on such a text, collapsed, removed clearly less than
+  requested, or was measured by older code has no loss and no rank.
 - Two losses are **equal** if they differ by at most the sum of their standard deviations over
   seeds, if both have three seeds or more, and otherwise if their logarithms, the cross-entropy that
   pruning added in nats per token, differ by at most 5 %.
@@ -17,9 +17,11 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 from implementations.harness.results.boards import ACTIVATIONS, QUANTISED, Board, Row, Spread
@@ -33,7 +35,9 @@ from implementations.harness.results.metric import (
     metric,
     tie,
 )
+from implementations.harness.results.protocol import MEASUREMENT
 from implementations.harness.results.record import Record
+from implementations.harness.results.store import IMPLEMENTATIONS
 
 ONE_SHOT = "one-shot"
 TRAINS = "trained while pruning"
@@ -176,13 +180,30 @@ def _mean_over_texts(
 
 def falls_short(row: Row) -> bool:
     """Return whether a row removed clearly less than requested, such as one that adds matrices."""
-    return row.first.asked - row.achieved > SHORTFALL
+    return row.first.requested - row.achieved > SHORTFALL
+
+
+def outdated(row: Row) -> bool:
+    """Return whether a run was made by older code, whose values would be different today."""
+    return any(
+        record.measurement < MEASUREMENT or record.revision < revision_of(record.method)
+        for record in row.records
+    )
+
+
+@cache
+def revision_of(slug: str) -> int:
+    """Return the `revision` in the class of a method of the atlas, or 1; imports no torch."""
+    file = IMPLEMENTATIONS / slug / f"{slug}.py"
+    code = file.read_text("utf-8") if file.is_file() else ""
+    found = re.search(r"^    revision = (\d+)", code, re.MULTILINE)
+    return int(found[1]) if found else 1
 
 
 def loss(row: Row, board: Board) -> Loss | None:
     """Return the loss; None for a row without a rank (see the rules) or without a value."""
     spread = ratio_to_dense(row, board)
-    excluded = row.collapsed or falls_short(row) or trained_on(row, board)
+    excluded = row.collapsed or falls_short(row) or outdated(row) or trained_on(row, board)
     if excluded or not spread or not math.isfinite(spread.mean):
         return None
     deviation = spread.deviation if len(row.records) >= SEEDS else None

@@ -28,6 +28,7 @@ from implementations.harness.results.protocol import (
 from implementations.harness.results.reading import (
     Command,
     Count,
+    Few,
     FieldName,
     FileName,
     Hash,
@@ -48,7 +49,7 @@ from implementations.harness.results.reading import (
     one_line,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DENSE = "dense"  # the method of a run that prunes nothing
 EXTERNAL = "external"  # label of a method outside the atlas
 NO_SPEED_UP = "no speed-up expected on dense kernels"
@@ -279,6 +280,10 @@ class Record(StrictModel):
     name: FileName
     """Readable name of the file; if it is taken, the file's name also has the start of the key."""
     date: Utc
+    measurement: Few
+    """Version of the code that measured (see `MEASUREMENT`)."""
+    revision: Few
+    """Version of the method's code (see `Method.revision`)."""
     command: Command
     """Command that repeats the run from a checkout."""
 
@@ -290,7 +295,7 @@ class Record(StrictModel):
     """All fields of the method with their values."""
     changed: tuple[FieldName, ...]
     """Fields, other than sparsity and pattern, that differ from the method's defaults."""
-    asked: Share
+    requested: Share
     achieved: Share
     details: dict[Line, Plain]
     """Information that the method reports about this run."""
@@ -415,7 +420,7 @@ class Record(StrictModel):
 
         Empty for the dense model.
         """
-        share, bits = self.pattern or f"{100 * self.asked:g} %", self.footprint.bits
+        share, bits = self.pattern or f"{100 * self.requested:g} %", self.footprint.bits
         if self.method == DENSE:
             return ""
         return share if bits is None else f"{share}, {bits:.2f} bits"
@@ -455,6 +460,8 @@ class Record(StrictModel):
             self.method,
             self.configuration,
             self.protocol,
+            measurement=self.measurement,
+            revision=self.revision,
             model=self.model,
             texts={text.role: text.source_sha256 for text in self.texts},
             device=self.hardware.accelerator or self.model.device,
@@ -488,6 +495,8 @@ def key_of(
     configuration: dict[str, Any],
     protocol: Protocol,
     *,
+    measurement: int,
+    revision: int,
     model: ModelInfo,
     texts: Mapping[str, str],
     device: str,
@@ -505,6 +514,8 @@ def key_of(
         "method": method,
         "configuration": configuration,
         "protocol": protocol.fingerprint,
+        "measurement": measurement,
+        "revision": revision,
         "model": [model.sha256 or model.source, model.config_sha256, model.tokenizer_sha256],
         "texts": dict(texts),
         "dtype": model.dtype,

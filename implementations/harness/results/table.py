@@ -68,7 +68,7 @@ class Filter:
         return (
             (not self.methods or row.method in self.methods)
             and (not self.granularities or bool(set(kinds) & set(self.granularities)))
-            and self.low - 1e-9 <= row.first.asked <= self.high + 1e-9
+            and self.low - 1e-9 <= row.first.requested <= self.high + 1e-9
         )
 
 
@@ -120,8 +120,8 @@ def _ordered(board: Board, key: Callable[[Row], Any], reverse: bool) -> Board:
 
 def _key(boards: Sequence[Board], board: Board, by: str) -> Callable[[Row], Any]:
     plain: dict[str, Callable[[Row], Any]] = {
-        "method": lambda row: (row.method, row.first.asked),
-        "sparsity": lambda row: row.first.asked,
+        "method": lambda row: (row.method, row.first.requested),
+        "sparsity": lambda row: row.first.requested,
         "decode": lambda row: (rate := row.rate("decode")) and -rate.ratio,
         "parameters": lambda row: row.footprint.parameters,
         DIVERGENCE.kind: lambda row: (value := beside_dense(row, board, DIVERGENCE)) and value.mean,
@@ -163,7 +163,7 @@ def row_line(board: Board, row: Row) -> Line:
         family=row.family,
         **{"class": class_of(row)},
         granularity="+".join(first.granularity),
-        asked=first.asked,
+        requested=first.requested,
         achieved=row.achieved,
         seeds=list(row.seeds),
         values={name: _value(row, name) for name in row.names},
@@ -210,7 +210,7 @@ def _line(board: Board, *, footprint: Footprint, values: dict[str, Line], **more
         "family": "",
         "class": "",
         "granularity": "",
-        "asked": 0.0,
+        "requested": 0.0,
         "achieved": 0.0,
         "seeds": [0],
         "values": values,

@@ -105,8 +105,8 @@ def _number(value: Any) -> bool:
 
 
 EXACT_FIELDS = (
-    *("method", "granularity", "changed", "asked", "protocol", "seed", "tasks", "tasks_sha256"),
-    "disjoint",
+    *("measurement", "revision", "method", "granularity", "changed", "requested", "protocol"),
+    *("seed", "tasks", "tasks_sha256", "disjoint"),
 )
 
 

@@ -35,7 +35,7 @@ from implementations.harness.progress import track
 from implementations.harness.prune.method import DAMAGED, Method, collected_warnings
 from implementations.harness.prune.parallel import processes
 from implementations.harness.results.metric import AFTER_PROMPT, AGREEMENT, DIVERGENCE, beside
-from implementations.harness.results.protocol import Recovered
+from implementations.harness.results.protocol import MEASUREMENT, Recovered
 from implementations.harness.results.reading import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.record import (
     NO_SPEED_UP,
@@ -192,6 +192,8 @@ class Workbench:
             job.slug,
             job.configuration,
             self.setup.protocol,
+            measurement=MEASUREMENT,
+            revision=job.method.revision if job.method else 1,
             model=self.info,
             texts=self.sampler.sources(job.streams),
             device=self.hardware.accelerator or self.device.type,
@@ -315,12 +317,14 @@ class Workbench:
             "run": run,
             "key": key,
             "date": date,
+            "measurement": MEASUREMENT,
+            "revision": job.method.revision if job.method else 1,
             "method": job.slug,
             "external": job.external,
             "granularity": granularity_of(job),
             "configuration": job.configuration,
             "changed": tuple(job.changed),
-            "asked": outcome.asked if outcome else 0.0,
+            "requested": outcome.requested if outcome else 0.0,
             "achieved": round(outcome.achieved, 12) if outcome else 0.0,
             "details": plain_json(outcome.details) if outcome else {},
             "protocol": setup.protocol,

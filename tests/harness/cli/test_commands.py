@@ -133,7 +133,7 @@ def test_sparsity_may_be_given_in_percent(world, tmp_path):
         *("run", "magnitude", "--sparsity", "50%", "--json"),
         *("--protocol", world.protocol, "--runs", tmp_path),
     )
-    assert json.loads(done.out)["asked"] == 0.5
+    assert json.loads(done.out)["requested"] == 0.5
 
 
 def test_run_prints_only_json_on_request(world, tmp_path):

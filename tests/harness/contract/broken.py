@@ -261,7 +261,7 @@ class Retold(First):
 
 class Skipped(First):
     def execute(self, model: LanguageModel, *given: Any) -> Outcome:
-        return Outcome(asked=self.sparsity, achieved=self.sparsity)
+        return Outcome(requested=self.sparsity, achieved=self.sparsity)
 
 
 class Clinging(Reading):
@@ -295,7 +295,7 @@ class Blind(First):
     def apply(self, model: LanguageModel, *given: Any) -> Outcome:
         with torch.no_grad():
             self.prune(model, None)
-        return Outcome(asked=self.sparsity, achieved=self.sparsity)
+        return Outcome(requested=self.sparsity, achieved=self.sparsity)
 
 
 class Hasty(First):

@@ -20,7 +20,7 @@ def at(made_up: Callable[..., Record]) -> Callable[..., Record]:
         plain = {
             "method": method,
             "configuration": {"sparsity": share},
-            "asked": share,
+            "requested": share,
             "achieved": share,
             "values": {"ppl/wikipedia/1024": wikipedia, "ppl/c4/1024": 2 * wikipedia},
         }

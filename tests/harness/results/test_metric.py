@@ -119,7 +119,7 @@ def test_new_metric_needs_only_one_entry(made_up, monkeypatch):
         values = {WIKIPEDIA: 30.0, gap: value, error: 0.1}
         dense = made_up().dense.model_copy(update={"values": {WIKIPEDIA: 20.0, gap: 1.0}})
         return made_up(
-            asked=share,
+            requested=share,
             configuration={"sparsity": share},
             values=values,
             dense=dense,

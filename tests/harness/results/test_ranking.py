@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from implementations.harness.prune.registry import get_method
+from implementations.harness.results import ranking
 from implementations.harness.results.boards import Board, Spread, boards
 from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, tie
 from implementations.harness.results.protocol import CalibrationText, Course, EvaluationText
@@ -19,10 +23,12 @@ from implementations.harness.results.ranking import (
     loss,
     ranking_metrics,
     ranks,
+    revision_of,
     text_kind,
     trained_on,
 )
 from implementations.harness.results.record import Record, TextInfo
+from implementations.harness.results.store import methods
 from tests.keyed import changed, with_divergence
 from tests.site.conftest import recovered, sample
 
@@ -238,3 +244,18 @@ def test_the_spread_counts_from_three_seeds():
 )
 def test_kinds_of_text(source: str, kind: str):
     assert text_kind(source) == kind
+
+
+def test_records_of_older_code_are_not_ranked(at: Callable[..., Record], monkeypatch):
+    records = [at("wanda", 0.5, 30.0), at("ria", 0.5, 40.0)]
+    (board,) = boards(records)
+    assert all(loss(row, board) for row in board.rows)
+    monkeypatch.setattr(ranking, "revision_of", {"wanda": 2, "ria": 1}.__getitem__)
+    assert [row.method for row in board.rows if loss(row, board) is None] == ["wanda"]
+    monkeypatch.setattr(ranking, "MEASUREMENT", 2)
+    assert not any(loss(row, board) for row in board.rows)
+
+
+def test_the_revision_of_a_method_is_that_of_its_class():
+    for slug in methods():
+        assert revision_of(slug) == get_method(slug).revision

@@ -210,7 +210,13 @@ def key(training: str | None, *, trains: bool) -> str:
     asked = {"text": training, "length": 512} if training else None
     protocol = Protocol.model_validate(vars(get_protocol("quick")) | {"training": asked})
     texts = {"calibration": "a"} | ({"training": "b"} if trains else {})
-    return key_of("toy", {}, protocol, model=MODEL, texts=texts, device="cpu", seed=0)
+    versions = {"measurement": 1, "revision": 1}
+    return key_of("toy", {}, protocol, **versions, model=MODEL, texts=texts, device="cpu", seed=0)
+
+
+def test_key_covers_the_version_of_the_code(made_up: Make):
+    keys = {made_up().key, made_up(measurement=2).key, made_up(revision=2).key}
+    assert len(keys) == 3
 
 
 def test_key_covers_the_training_text_only_if_the_method_trains():

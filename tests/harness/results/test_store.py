@@ -99,8 +99,8 @@ def test_refuses_edited_record(made_up: Make, tmp_path):
 
 def test_refuses_older_schema(made_up: Make, tmp_path):
     path = save_record(made_up(), tmp_path)
-    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
-    with pytest.raises(BadInput, match="schema 1, older than the supported 2"):
+    path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 1'))
+    with pytest.raises(BadInput, match="schema 1, older than the supported 3"):
         load_record(path)
 
 

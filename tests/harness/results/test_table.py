@@ -189,7 +189,7 @@ def test_divergence_and_agreement_have_a_deviation_but_no_ratio(records, at: Mak
         for seed in range(2)
     ]
     rows = list(lines(boards([*records, *both])))
-    measured = next(line for line in rows if line["method"] == "flap" and line["asked"] == 0.3)
+    measured = next(line for line in rows if line["method"] == "flap" and line["requested"] == 0.3)
     deviation = pytest.approx(0.02**0.5)
     assert measured["values"]["kl/c4/1024"] == {"mean": 0.5, "deviation": deviation}
     table = list(csv.DictReader(io.StringIO(to_csv(rows))))
@@ -199,7 +199,7 @@ def test_divergence_and_agreement_have_a_deviation_but_no_ratio(records, at: Mak
         for kind in ("kl", "agreement")
         for part in ("", " deviation")
     ]
-    found = {(line["method"], line["asked"]): line["kl/wikipedia/1024"] for line in table}
+    found = {(line["method"], line["requested"]): line["kl/wikipedia/1024"] for line in table}
     assert found["flap", "0.3"] == "0.5"
     assert found["wanda", "0.5"] == found["dense", "0.0"] == ""
 

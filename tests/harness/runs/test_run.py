@@ -125,7 +125,7 @@ def test_refuses_tasks_for_a_prompt_method(setup, monkeypatch):
 def test_record_contains_everything_needed_to_repeat_the_run(setup, tmp_path, world):
     record = run(job("wanda", pattern="1:4"), setup, runs=tmp_path).record
     assert record.configuration == {"sparsity": 0.75, "pattern": "1:4"}
-    assert (record.asked, record.achieved) == (0.75, 0.75)
+    assert (record.requested, record.achieved) == (0.75, 0.75)
     assert record.granularity == ("semi-structured",)
     assert record.protocol == setup.protocol
     assert record.seed == 0
@@ -175,7 +175,7 @@ def test_dense_record_of_another_machine_or_version_is_not_used(what, setup, tmp
 def test_run_of_the_dense_model(setup, tmp_path):
     written = run(Job(None), setup, runs=tmp_path)
     record = written.record
-    assert (record.method, record.asked, record.granularity) == ("dense", 0.0, ())
+    assert (record.method, record.requested, record.granularity) == ("dense", 0.0, ())
     assert record.dense.run == record.run
     assert record.labels == ()
     assert run(Job(None), setup, runs=tmp_path).path == written.path

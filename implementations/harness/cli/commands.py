@@ -170,8 +170,7 @@ def run(
         bool,
         typer.Option(
             "--stream",
-            help="Read one decoder layer at a time from disk, for models larger than memory; with "
-            "--save, a killed run continues",
+            help="Read one decoder layer at a time from disk, for models larger than memory",
         ),
     ] = False,
     tasks: Tasks = None,

@@ -18,8 +18,6 @@ IMPLEMENTATIONS = ROOT / "implementations"
 HARNESS = IMPLEMENTATIONS / "harness"
 SLUGS = sorted(p.stem for p in IMPLEMENTATIONS.glob("*/*.py") if p.stem == p.parent.name)
 
-by_method = pytest.mark.parametrize("slug", SLUGS)
-
 
 def test_there_are_methods_to_check() -> None:
     assert len(SLUGS) >= 5
@@ -41,15 +39,10 @@ def test_every_folder_is_a_package() -> None:
             assert (path.parent / "__init__.py").is_file(), path
 
 
-@pytest.fixture(scope="module")
-def graph() -> grimp.ImportGraph:
-    return grimp.build_graph("implementations", include_external_packages=True, cache_dir=None)
-
-
-@by_method
-def test_methods_import_only_allowed_modules(slug: str, graph: grimp.ImportGraph) -> None:
-    own = f"implementations.{slug}"
-    for path in code_of(slug):
+def test_methods_import_only_allowed_modules() -> None:
+    graph = grimp.build_graph("implementations", include_external_packages=True, cache_dir=None)
+    for path in (path for slug in SLUGS for path in code_of(slug)):
+        own = f"implementations.{path.parent.name}"
         module = own if path.stem == "__init__" else f"{own}.{path.stem}"
         for imported in graph.find_modules_directly_imported_by(module):
             outside = imported.split(".")[0] in {"torch", "scipy", *sys.stdlib_module_names}
@@ -91,11 +84,9 @@ def test_harness_names_no_method_and_reads_no_catalog() -> None:
         assert not words & {*SLUGS, "catalog"}, f"{path.name} names a method or the catalog"
 
 
-@by_method
-def test_method_folder_is_complete(slug: str) -> None:
-    lacks = "\n".join(f"- {what}" for what in lacks_of(slug))
-    if lacks:
-        pytest.fail(f"implementations/{slug} is not complete:\n{lacks}", pytrace=False)
+def test_method_folders_are_complete() -> None:
+    if lacks := "\n".join(f"{slug}: {what}" for slug in SLUGS for what in lacks_of(slug)):
+        pytest.fail(f"these folders of methods lack:\n{lacks}", pytrace=False)
 
 
 def lacks_of(slug: str) -> Iterator[str]:
@@ -189,14 +180,14 @@ def test_commands_on_pages_are_valid(
     assert len(asked) == len(shown) > 0
 
 
-@by_method
-def test_paper_protocol_has_the_training_texts_of_every_method(slug: str) -> None:
+def test_paper_protocol_has_the_training_texts_of_every_method() -> None:
     from implementations.harness import get_method
     from implementations.harness.results.protocol import get_protocol
     from implementations.harness.runs.job import Job
 
-    method = get_method(slug)()
-    assert all(getattr(get_protocol("paper"), role) for role in Job(method).streams)
+    paper = get_protocol("paper")
+    for slug in SLUGS:
+        assert all(getattr(paper, role) for role in Job(get_method(slug)()).streams), slug
 
 
 # Package hosts and local folders that no tracked file may contain. They are written in parts

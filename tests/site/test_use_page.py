@@ -151,19 +151,18 @@ def papers(real_pages: dict[str, str]) -> dict[str, str]:
     return real_pages
 
 
-@pytest.mark.parametrize("slug", methods())
 def test_commands_of_a_method_are_valid_until_they_load_the_model(
-    slug: str, papers: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    papers: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    text = papers[f"papers/{slug}.md"].partition("{ #run-it")[2].partition("\n## ")[0]
-    assert "use." in text
-    (command,) = re.findall(rf"^atlas (run {slug} --model .*)$", text, re.MULTILINE)
-    acts = get_method(slug).capabilities.when == "input-dependent"
-    assert ("--save pruned" in command) != acts
-    assert ("--pattern 2:4" in command) == (
-        "semi-structured" in get_method(slug).capabilities.granularity
-    )
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, shlex.split(command))
-    assert done.exit_code == 2
-    assert "unknown model 'my-model'" in done.stderr
+    for slug in methods():
+        text = papers[f"papers/{slug}.md"].partition("{ #run-it")[2].partition("\n## ")[0]
+        assert "use." in text
+        (command,) = re.findall(rf"^atlas (run {slug} --model .*)$", text, re.MULTILINE)
+        capabilities = get_method(slug).capabilities
+        assert ("--save pruned" in command) != (capabilities.when == "input-dependent")
+        patterns = "semi-structured" in capabilities.granularity
+        assert ("--pattern 2:4" in command) == patterns, slug
+        done = CliRunner().invoke(app, shlex.split(command))
+        assert done.exit_code == 2
+        assert "unknown model 'my-model'" in done.stderr

@@ -46,9 +46,10 @@ def test_committed_schema_is_current() -> None:
     assert json_schema.PATH.read_text(encoding="utf-8") == json_schema.schema(), advice
 
 
-@pytest.mark.parametrize("path", ENTRIES, ids=lambda path: path.stem)
-def test_every_entry_matches_the_schema(validator: Draft202012Validator, path: Path) -> None:
-    assert [error.message for error in validator.iter_errors(as_editors_read(path))] == []
+def test_every_entry_matches_the_schema(validator: Draft202012Validator) -> None:
+    for path in ENTRIES:
+        errors = validator.iter_errors(as_editors_read(path))
+        assert [error.message for error in errors] == [], path.stem
 
 
 @pytest.mark.parametrize("name", BY_SCHEMA)

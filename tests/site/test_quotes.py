@@ -116,7 +116,7 @@ def test_every_page_of_a_method_links_rows_and_lines(
 
 
 def test_a_method_without_a_table_has_a_plain_listing() -> None:
-    method = Method("m", "## How\n", Source("M", "", (), "x = 1\n"), {}, ())
+    method = Method("m", "## How\n", Source("M", "", (), "x = 1\n"), ())
     assert method.quotes == []
     assert "atlas-quoted" not in listing(method.source.code, method.quotes)
     assert Atlas({}, {"m": method}).methods["m"].quotes == []

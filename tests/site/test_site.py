@@ -363,7 +363,7 @@ def hostile(**more: Any) -> Paper:
 
 
 def test_hostile_text_is_escaped() -> None:
-    method = Method("harmless", "", Source("Harmless", HOSTILE, ()), {}, ())
+    method = Method("harmless", "", Source("Harmless", HOSTILE, ()), ())
     made = make(Atlas({"harmless": hostile()}, {"harmless": method}))
     for name in ("index.md", "catalog.md", "papers/harmless.md"):
         assert "&lt;script&gt;" in made[name]

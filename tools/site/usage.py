@@ -73,7 +73,7 @@ def by_reloading(atlas: Atlas) -> dict[str, list[str]]:
 def training(atlas: Atlas) -> list[str]:
     """List the methods that train, which need the whole model on the device."""
     methods = atlas.methods.items()
-    return [slug for slug, one in methods if one.capabilities["calibration"] == "training"]
+    return [slug for slug, one in methods if one.capabilities.get("calibration") == "training"]
 
 
 def parallel(atlas: Atlas) -> list[str]:

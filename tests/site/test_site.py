@@ -90,7 +90,8 @@ def rows(page: Page) -> list[Cells]:
 
 def value(text: str) -> float:
     """Return the first number of a cell."""
-    return float(text.replace("collapsed", "").split()[0].replace(",", "").replace("∞", "inf"))
+    first = text.replace("collapsed", "").split()[0].partition("–")[0]
+    return float(first.replace(",", "").replace("∞", "inf"))
 
 
 def settings(records: Iterable[Record]) -> list[list[Record]]:

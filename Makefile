@@ -34,9 +34,9 @@ demo: $(VENV)/.demo ## Prune a real model with five methods, compare them, build
 	$(BIN)/python -m tools.demo
 
 test: SELECT ?= not (full or browser or slow or fuzz)
-test: $(VENV)/.all ## Run the fast tests, about 10 minutes on two cores (WORKERS=2 THREADS=1)
+test: $(VENV)/.all ## Run the fast tests, about 4 minutes on two cores (WORKERS=2 THREADS=1)
 test-all: SELECT ?= not (slow or fuzz)
-test-all: $(VENV)/.all ## Also test on the real model, all model families and in a browser (30 to 50 minutes)
+test-all: $(VENV)/.all ## Also test on the real model, all model families and in a browser (about 20 minutes)
 test test-all:
 	OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) TOKENIZERS_PARALLELISM=false \
 	  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m '$(SELECT)' $(PYTEST)

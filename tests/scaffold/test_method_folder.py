@@ -174,6 +174,7 @@ def test_names_units_unknown_to_the_harness(checkout):
     assert 'granularity=("channels", "value-dims", "rotary-pairs")' in code(checkout, "toy")
 
 
+@pytest.mark.full
 def test_methods_of_all_papers_can_be_defined(papers):
     unlike = {
         str([kind.granularity, kind.prunes, kind.calibration]): slug

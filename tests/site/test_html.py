@@ -31,6 +31,7 @@ def checker() -> list[str]:
     return [java, "-jar", str(jar), "--errors-only", "--format", "json"]
 
 
+@pytest.mark.full
 def test_every_page_is_valid(site: Path, checker: list[str]) -> None:
     pages = sorted(site.rglob("*.html"))
     done = subprocess.run([*checker, *map(str, pages)], capture_output=True, text=True, check=False)

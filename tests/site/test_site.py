@@ -174,6 +174,7 @@ def test_the_dense_row_matches_the_records(site: Path, records: list[Record]) ->
     assert value(dense["Parameters"]) == pytest.approx(134.5)
 
 
+@pytest.mark.full
 def test_the_published_records_are_on_the_site(
     repository: Path, published: Path, names: dict[str, str]
 ) -> None:
@@ -255,6 +256,7 @@ def test_only_the_catalog_as_data_and_the_index_are_above_a_megabyte(site: Path)
     assert large <= {"papers.json", "search_index.json"}
 
 
+@pytest.mark.full
 def test_a_site_without_records_says_so(bare_checkout: Path, build: Callable[..., Path]) -> None:
     site = build(bare_checkout)
     assert "There are no records yet" in Page(site / "leaderboard.html").text

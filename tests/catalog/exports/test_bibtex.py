@@ -197,6 +197,7 @@ def test_biber_accepts_the_catalog(tmp_path: Path) -> None:
     assert not re.search("WARN|ERROR", done.stdout), done.stdout
 
 
+@pytest.mark.full
 def test_our_reader_reads_back_the_catalog() -> None:
     papers = load_catalog()
     cited = {slug: paper for slug, paper in papers.items() if paper.has_paper}

@@ -521,6 +521,7 @@ def test_publish_writes_records_to_the_checkout(installed, world):
     assert load_record(dense).run == record.dense.run
 
 
+@pytest.mark.full
 @pytest.mark.model
 def test_run_on_a_real_model(tmp_path):
     quick = get_protocol("quick").model_dump(mode="json")
